@@ -1,0 +1,1 @@
+"""Ranks, ranking metrics and baselines in plain NumPy."""
