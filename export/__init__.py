@@ -1,0 +1,1 @@
+"""From a checkpoint to a SavedModel and its item index, and the check of an export."""

@@ -1,0 +1,1 @@
+"""The programs that prepare data, train and evaluate: flags in, a run folder out."""
