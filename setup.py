@@ -36,8 +36,6 @@ setup(
     name="tfrec-zoo",
     version=read_version(),
     description="A TensorFlow model zoo for recommenders: GRU4Rec, SSR and DLRM",
-    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
-    long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=list_packages(),
     package_dir=PACKAGE_DIR,
