@@ -1,0 +1,74 @@
+"""The distinct rows of each training step, found in the input pipeline.
+
+A step of GRU4Rec touches its inputs, its targets and its negatives, some of them equal. Each distinct row
+is one column of the step: it is gathered, multiplied and written back once, and its gradient is
+the sum over its duplicates by construction. What the duplicates mean for the loss is kept as counts: how
+often a column is a target of the step, how often it was drawn as a negative.
+"""
+
+import numpy as np
+
+from tfrec_zoo.data.lanes import SILENT
+
+PADDING_ROW = 0
+
+
+def round_up_columns(needed: int, most: int) -> int:
+    """Returns a column count of few possible values, since each one is compiled once.
+
+    Multiples of a sixteenth of the largest power of two in `most`, at least of 64.
+    """
+    grain = max(64, 2 ** (int(most).bit_length() - 1) // 16)
+    return min(-(-needed // grain) * grain, most)
+
+
+def find_columns(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Finds the distinct rows of each step.
+
+    Args:
+        rows: int32 [K, M], the rows that each of K steps touches.
+
+    Returns:
+        columns: int32 [K, C], the distinct rows in ascending order, the padding row always in column 0
+            and again behind the last one, C rounded up (see `round_up_columns`).
+        column_of: int32 [K, M], the column of each entry of `rows`.
+    """
+    num_steps, num_rows = rows.shape
+    # One sort of (row, place) pairs packed into an int64 beats argsort: it is vectorised.
+    keys = np.empty((num_steps, num_rows + 1), np.int64)
+    keys[:, 0] = PADDING_ROW
+    keys[:, 1:] = rows
+    keys <<= 32
+    keys |= np.arange(num_rows + 1)
+    keys.sort(axis=1)
+    places = keys & 0xFFFFFFFF
+    keys >>= 32
+    is_new = np.empty(keys.shape, bool)
+    is_new[:, 0] = True
+    np.not_equal(keys[:, 1:], keys[:, :-1], out=is_new[:, 1:])
+    column = np.cumsum(is_new, axis=1, dtype=np.int32) - 1
+    num_columns = round_up_columns(int(column[:, -1].max()) + 1, num_rows + 1)
+    columns = np.full((num_steps, num_columns), PADDING_ROW, np.int32)
+    step = np.nonzero(is_new)[0]
+    columns[step, column[is_new]] = keys[is_new]
+    column_of = np.empty((num_steps, num_rows + 1), np.int32)
+    np.put_along_axis(column_of, places, column, axis=1)
+    return columns, column_of[:, 1:]
+
+
+def count_columns(column_of: np.ndarray, num_columns: int) -> np.ndarray:
+    """Returns float32 [K, C]: how often each column occurs in `column_of`, int [K, ...].
+
+    Column 0, the padding row, counts nothing.
+    """
+    num_steps = len(column_of)
+    flat = column_of.reshape(num_steps, -1) + np.arange(num_steps)[:, None] * num_columns
+    counts = np.bincount(flat.ravel(), minlength=num_steps * num_columns)
+    counts = counts.reshape(num_steps, num_columns).astype(np.float32)
+    counts[:, 0] = 0
+    return counts
+
+
+def take_rows(rows: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Returns `rows[positions]`, the padding row where a position is `SILENT`."""
+    return np.where(positions == SILENT, PADDING_ROW, rows[np.maximum(positions, 0)])

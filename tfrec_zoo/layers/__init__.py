@@ -1,0 +1,1 @@
+"""Layers: recurrent networks and their initialisation."""

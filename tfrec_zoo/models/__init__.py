@@ -1,0 +1,1 @@
+"""The models: a configuration and one `tf_keras.Model` each."""

@@ -1,0 +1,1 @@
+"""Optimizers that touch only the rows of a step, and learning-rate schedules."""

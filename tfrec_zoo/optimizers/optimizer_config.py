@@ -1,0 +1,77 @@
+"""How weights are updated; free of TensorFlow."""
+
+from dataclasses import dataclass
+
+from tfrec_zoo.config import Config, option
+
+ROW_SPARSE_OPTIMIZERS = ("adagrad", "sgd", "adam", "rmsprop", "adadelta")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig(Config):
+    """The optimizer, its learning rate over the steps, and what happens to the gradients before.
+
+    `optimizer` is one of the zoo's row-sparse ones or, written `keras:Name`, any optimizer of
+    `tf_keras.optimizers` (those walk or deduplicate whole tables and run without XLA).
+    """
+
+    optimizer: str = option(
+        "adagrad",
+        f"One of {', '.join(ROW_SPARSE_OPTIMIZERS)}, or keras:Name for tf_keras' own.",
+        aliases=("adapt",),
+    )
+    learning_rate: float = option(0.05, "Learning rate.")
+    embedding_learning_rate: float | None = option(
+        None, "Learning rate of the item tables; none: learning_rate."
+    )
+    momentum: float = option(
+        0.0, "Classical momentum, applied after adaptation; touched rows only."
+    )
+    l2_penalty: float = option(0.0, "Weight decay per step; touched rows only.", ("lmbd",))
+    clip_norm: float = option(0.0, "Largest global gradient norm; 0: no clipping.", ("grad_cap",))
+    warmup_steps: int = option(0, "Steps over which the learning rate rises linearly from 0.")
+    decay: str = option(
+        "constant",
+        "Course of the learning rate after the warm-up: constant; linear, cosine or polynomial "
+        "(power 2) to decay_floor within decay_steps; exponential (halved every decay_steps).",
+        choices=("constant", "linear", "cosine", "polynomial", "exponential"),
+    )
+    decay_start_step: int = option(0, "Step at which the decay begins.")
+    decay_steps: int = option(0, "Length of the decay in steps (half-life for exponential).")
+    decay_floor: float = option(0.0, "Smallest share of the learning rate that decay leaves.")
+
+    def __post_init__(self) -> None:
+        """Refuses rates out of range and options that the optimizer does not have."""
+        super().__post_init__()
+        if self.optimizer not in ROW_SPARSE_OPTIMIZERS and not self.is_keras:
+            raise ValueError(
+                f"optimizer must be one of {', '.join(ROW_SPARSE_OPTIMIZERS)} or keras:Name, "
+                f"got {self.optimizer!r}"
+            )
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        if self.embedding_learning_rate is not None and self.embedding_learning_rate <= 0:
+            raise ValueError(
+                f"embedding_learning_rate must be positive, got {self.embedding_learning_rate}"
+            )
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must be in [0, 1), got {self.momentum}")
+        for name in ("l2_penalty", "clip_norm", "warmup_steps", "decay_start_step"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be 0 or positive, got {getattr(self, name)}")
+        if not 0 <= self.decay_floor <= 1:
+            raise ValueError(f"decay_floor must be in [0, 1], got {self.decay_floor}")
+        if (self.decay != "constant") != (self.decay_steps > 0):
+            raise ValueError(
+                f"decay and decay_steps go together, got decay={self.decay} with "
+                f"decay_steps={self.decay_steps}"
+            )
+        if self.is_keras and (self.momentum or self.l2_penalty):
+            raise ValueError(
+                f"momentum and l2_penalty belong to the row-sparse optimizers, got {self.optimizer}"
+            )
+
+    @property
+    def is_keras(self) -> bool:
+        """Whether the optimizer is one of `tf_keras`."""
+        return self.optimizer.startswith("keras:")

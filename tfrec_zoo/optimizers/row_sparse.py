@@ -1,0 +1,151 @@
+"""Optimizers that touch a table's rows of this step and no others, whatever the table's size."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+import tf_keras
+
+from tfrec_zoo.optimizers.optimizer_config import OptimizerConfig
+from tfrec_zoo.optimizers.schedules import learning_rate_scale
+from tfrec_zoo.optimizers.update_rules import move, slot_names
+
+
+class RowGradient(NamedTuple):
+    """The gradient of some rows of a table.
+
+    `rows` int32 [U] are distinct, except that the padding row 0 may be repeated with zero gradients;
+    `values` float [U, W] are the table's rows as they are before the step, which the step has gathered
+    anyway; `gradient` float [U, W]. Duplicates in the batch are summed already (sum, then square).
+    """
+
+    rows: tf.Tensor
+    values: tf.Tensor
+    gradient: tf.Tensor
+
+
+class RowSparseOptimizer(tf.Module):
+    """One of the zoo's update rules, over rows of tables and over whole (dense) variables."""
+
+    def __init__(
+        self,
+        config: OptimizerConfig,
+        tables: Sequence[tf.Variable],
+        dense: Sequence[tf.Variable],
+    ) -> None:
+        """Makes the slots.
+
+        Args:
+            config: the rule, the learning rates and the clipping.
+            tables: variables [V, W] that get `RowGradient`s.
+            dense: variables that get whole gradients.
+        """
+        super().__init__(name="optimizer")
+        self.config = config
+        self.step = tf.Variable(0, trainable=False, dtype=tf.int64, name="step")
+        self._tables, self._dense = list(tables), list(dense)
+        self.table_slots = [self._make_slots(table) for table in tables]
+        self.dense_slots = [self._make_slots(variable) for variable in dense]
+
+    def _make_slots(self, variable: tf.Variable) -> list[tf.Variable]:
+        return [
+            tf.Variable(tf.zeros(variable.shape), trainable=False, name=name)
+            for name in slot_names(self.config)
+        ]
+
+    def apply(
+        self, table_gradients: Sequence[RowGradient], dense_gradients: Sequence[tf.Tensor]
+    ) -> None:
+        """Takes one step; gradients in the order of the constructor's variables."""
+        step = self.step.assign_add(1)
+        rate, table_rate = learning_rates(self.config, step)
+        gradients = [g.gradient for g in table_gradients] + list(dense_gradients)
+        gradients = clip(gradients, self.config.clip_norm)
+        for (table, slots, given), gradient in zip(
+            zip(self._tables, self.table_slots, table_gradients, strict=True), gradients
+        ):
+            self._move_rows(table, slots, given._replace(gradient=gradient), table_rate, step)
+        for variable, slots, gradient in zip(
+            self._dense, self.dense_slots, gradients[len(self._tables) :], strict=True
+        ):
+            weights, values = move(self.config, variable, gradient, tuple(slots), rate, step)
+            variable.assign(weights)
+            for slot, value in zip(slots, values, strict=True):
+                slot.assign(value)
+
+    def _move_rows(
+        self,
+        table: tf.Variable,
+        slots: list[tf.Variable],
+        given: RowGradient,
+        rate: tf.Tensor,
+        step: tf.Tensor,
+    ) -> None:
+        old = tuple(tf.gather(slot, given.rows) for slot in slots)
+        weights, values = move(self.config, given.values, given.gradient, old, rate, step)
+        indices = given.rows[:, None]
+        table.scatter_nd_update(indices, weights)
+        for slot, value in zip(slots, values, strict=True):
+            slot.scatter_nd_update(indices, value)
+
+
+class KerasOptimizer(tf.Module):
+    """Any optimizer of `tf_keras` behind the same interface; it may walk whole tables."""
+
+    def __init__(
+        self,
+        config: OptimizerConfig,
+        tables: Sequence[tf.Variable],
+        dense: Sequence[tf.Variable],
+    ) -> None:
+        """Makes the optimizer named by `config.optimizer`; ValueError where tf_keras has none."""
+        super().__init__(name="optimizer")
+        self.config = config
+        self.step = tf.Variable(0, trainable=False, dtype=tf.int64, name="step")
+        self._tables, self._dense = list(tables), list(dense)
+        name = config.optimizer.removeprefix("keras:")
+        try:
+            self.table_optimizer = tf_keras.optimizers.get(name)
+            self.dense_optimizer = tf_keras.optimizers.get(name)
+        except ValueError:
+            raise ValueError(f"tf_keras has no optimizer {name!r}: use a name such as Adam") from None
+        self.table_optimizer.build(self._tables)
+        self.dense_optimizer.build(self._dense)
+
+    def apply(
+        self, table_gradients: Sequence[RowGradient], dense_gradients: Sequence[tf.Tensor]
+    ) -> None:
+        """Takes one step; gradients in the order of the constructor's variables."""
+        step = self.step.assign_add(1)
+        rate, table_rate = learning_rates(self.config, step)
+        self.dense_optimizer.learning_rate.assign(rate)
+        self.table_optimizer.learning_rate.assign(table_rate)
+        gradients = [g.gradient for g in table_gradients] + list(dense_gradients)
+        gradients = clip(gradients, self.config.clip_norm)
+        slices = [
+            tf.IndexedSlices(gradient, given.rows, dense_shape=table.shape)
+            for gradient, given, table in zip(gradients, table_gradients, self._tables)
+        ]
+        self.table_optimizer.apply_gradients(zip(slices, self._tables, strict=True))
+        dense = zip(gradients[len(self._tables) :], self._dense, strict=True)
+        self.dense_optimizer.apply_gradients(dense)
+
+
+def make_optimizer(
+    config: OptimizerConfig, tables: Sequence[tf.Variable], dense: Sequence[tf.Variable]
+) -> RowSparseOptimizer | KerasOptimizer:
+    """Returns the optimizer that `config` names."""
+    kind = KerasOptimizer if config.is_keras else RowSparseOptimizer
+    return kind(config, tables, dense)
+
+
+def learning_rates(config: OptimizerConfig, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the rate of dense variables and that of tables at a step, float [] each."""
+    scale = learning_rate_scale(config, step)
+    table_rate = config.embedding_learning_rate or config.learning_rate
+    return config.learning_rate * scale, table_rate * scale
+
+
+def clip(gradients: list[tf.Tensor], clip_norm: float) -> list[tf.Tensor]:
+    """Scales gradients down together, so that their global norm is at most `clip_norm` (0: any)."""
+    return tf.clip_by_global_norm(gradients, clip_norm)[0] if clip_norm else gradients

@@ -1,0 +1,105 @@
+"""How a gradient becomes a step: elementwise rules that serve whole variables and single rows alike.
+
+A rule adapts a gradient to its history, the slots: `adapt(gradient, slots, step) -> adapted, slots`, all of
+one shape. What follows is the same for all of them (see `move`).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfrec_zoo.optimizers.optimizer_config import OptimizerConfig
+
+Slots = tuple[tf.Tensor, ...]
+
+
+class UpdateRule(NamedTuple):
+    """The names of a rule's slots, which start at zero, and the rule."""
+
+    slot_names: tuple[str, ...]
+    adapt: Callable[[tf.Tensor, Slots, tf.Tensor], tuple[tf.Tensor, Slots]]
+
+
+def adagrad(gradient: tf.Tensor, slots: Slots, step: tf.Tensor) -> tuple[tf.Tensor, Slots]:
+    """`a += g^2; g / sqrt(a + 1e-6)`, the root's guard inside it as in GRU4Rec."""
+    del step
+    accumulator = slots[0] + tf.square(gradient)
+    return gradient * tf.math.rsqrt(accumulator + 1e-6), (accumulator,)
+
+
+def sgd(gradient: tf.Tensor, slots: Slots, step: tf.Tensor) -> tuple[tf.Tensor, Slots]:
+    """`g` as it is."""
+    del step
+    return gradient, slots
+
+
+def rmsprop(gradient: tf.Tensor, slots: Slots, step: tf.Tensor) -> tuple[tf.Tensor, Slots]:
+    """`a = 0.9 a + 0.1 g^2; g / sqrt(a + 1e-6)`."""
+    del step
+    accumulator = 0.9 * slots[0] + 0.1 * tf.square(gradient)
+    return gradient * tf.math.rsqrt(accumulator + 1e-6), (accumulator,)
+
+
+def adadelta(gradient: tf.Tensor, slots: Slots, step: tf.Tensor) -> tuple[tf.Tensor, Slots]:
+    """`a = 0.95 a + 0.05 g^2; d = g sqrt(u + 1e-6) / sqrt(a + 1e-6); u = 0.95 u + 0.05 d^2` (Zeiler 2012)."""
+    del step
+    accumulator = 0.95 * slots[0] + 0.05 * tf.square(gradient)
+    delta = gradient * tf.sqrt((slots[1] + 1e-6) / (accumulator + 1e-6))
+    return delta, (accumulator, 0.95 * slots[1] + 0.05 * tf.square(delta))
+
+
+def adam(gradient: tf.Tensor, slots: Slots, step: tf.Tensor) -> tuple[tf.Tensor, Slots]:
+    """Kingma and Ba 2015, beta 0.9 and 0.999; a row's moments move only when it is touched (lazy)."""
+    moment = 0.9 * slots[0] + 0.1 * gradient
+    square = 0.999 * slots[1] + 0.001 * tf.square(gradient)
+    count = tf.cast(step, tf.float32)
+    unbiased = moment / (1 - tf.pow(0.9, count))
+    root = tf.sqrt(square / (1 - tf.pow(0.999, count)))
+    return unbiased / (root + 1e-7), (moment, square)
+
+
+RULES = {
+    "adagrad": UpdateRule(("accumulator",), adagrad),
+    "sgd": UpdateRule((), sgd),
+    "rmsprop": UpdateRule(("accumulator",), rmsprop),
+    "adadelta": UpdateRule(("accumulator", "update"), adadelta),
+    "adam": UpdateRule(("moment", "square"), adam),
+}
+
+
+def slot_names(config: OptimizerConfig) -> tuple[str, ...]:
+    """Returns the slots that each weight needs, the velocity last where there is momentum."""
+    return RULES[config.optimizer].slot_names + (("velocity",) if config.momentum else ())
+
+
+def move(
+    config: OptimizerConfig,
+    weights: tf.Tensor,
+    gradient: tf.Tensor,
+    slots: Slots,
+    learning_rate: tf.Tensor,
+    step: tf.Tensor,
+) -> tuple[tf.Tensor, Slots]:
+    """Moves weights by one step, `v = momentum v - rate (adapted + l2 w); w += v`.
+
+    Args:
+        config: the rule, momentum and l2_penalty.
+        weights: float, a variable's value or some of its rows.
+        gradient: of the same shape; of rows, the sum over a row's duplicates.
+        slots: of the same shape each, see `slot_names`.
+        learning_rate: float [].
+        step: int [], counted from 1.
+
+    Returns:
+        The new weights and slots.
+    """
+    rule = RULES[config.optimizer]
+    adapted, new_slots = rule.adapt(gradient, slots[: len(rule.slot_names)], step)
+    if config.l2_penalty:
+        adapted += config.l2_penalty * weights
+    delta = -learning_rate * adapted
+    if config.momentum:
+        delta += config.momentum * slots[-1]
+        new_slots = (*new_slots, delta)
+    return weights + delta, new_slots
