@@ -43,7 +43,7 @@ ConfigType = TypeVar("ConfigType", bound=Config)
 
 FLAGS = flags.FLAGS
 
-# TensorFlow's errors that tell of the input or the machine; by name, for TensorFlow is slow to load.
+# TensorFlow's errors about the input or the machine; by name, for TensorFlow is slow to load.
 _TENSORFLOW_USER_ERRORS = {
     "AlreadyExistsError",
     "DataLossError",
@@ -248,7 +248,7 @@ def _describe_option(option: Option) -> str:
 
 
 def _describe_flag(flag: flags.Flag) -> str:
-    text = flag.help.rstrip(".").replace(".; repeat", "; repeat")
+    text = " ".join(flag.help.split()).rstrip(".").replace(".; repeat", "; repeat")
     return f"{text}. Default: {flag.default}." if flag.default else f"{text}."
 
 
