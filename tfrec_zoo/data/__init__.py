@@ -1,0 +1,1 @@
+"""Logs in, tensors out: session logs, vocabulary rows, batches, negatives, planted data."""
