@@ -170,15 +170,28 @@ def run_program(
         SystemExit: with the exit code, unless that is 0 at the end of `main`.
     """
     argv = list(sys.argv if argv is None else argv)
-    program = Path(argv[0]).name.removesuffix(".py")
     known_flags = set(FLAGS)
     try:
         define_flags()
-        defined = [name for name in FLAGS if name not in known_flags]
+        _run(main, argv, [name for name in FLAGS if name not in known_flags])
+    finally:
+        FLAGS.unparse_flags()
+        for name in set(FLAGS) - known_flags:
+            delattr(FLAGS, name)
+
+
+def _run(main: Callable[[], None], argv: list[str], flag_names: list[str]) -> None:
+    program = Path(argv[0]).name.removesuffix(".py")
+    try:
         if {"--help", "-help", "-h"} & set(argv[1:]):
-            sys.stdout.write(format_help(program, inspect.getmodule(main).__doc__ or "", defined))
+            sys.stdout.write(
+                format_help(program, inspect.getmodule(main).__doc__ or "", flag_names)
+            )
             sys.exit(0)
-        _parse_flags(program, argv)
+        if rest := FLAGS(argv)[1:]:
+            raise flags.Error(
+                f"{program} takes flags only, got {rest[0]!r}; is there a -- missing?"
+            )
         set_up_logging()
         quieten_tensorflow()
         main()
@@ -191,10 +204,6 @@ def run_program(
         if sentence is None or logging.vlog_is_on(1):
             raise
         _exit(1, f"{program}: error: {sentence}")
-    finally:
-        FLAGS.unparse_flags()
-        for name in set(FLAGS) - known_flags:
-            delattr(FLAGS, name)
 
 
 def describe_error(error: BaseException) -> str | None:
@@ -212,7 +221,8 @@ def describe_error(error: BaseException) -> str | None:
         return text
     if isinstance(error, MemoryError):
         return f"out of memory; {text}" if text else "out of memory"
-    return text if isinstance(error, ValueError) and not is_tensorflow else None
+    # A compressed file that ends too early is an EOFError.
+    return text if isinstance(error, ValueError | EOFError) else None
 
 
 def format_help(program: str, description: str, names: Iterable[str]) -> str:
@@ -261,12 +271,6 @@ def _find_config_file(name: str, recipes: Path | None) -> Path:
         return recipe
     known = ", ".join(sorted(file.stem for file in recipes.glob("*.json")))
     raise ValueError(f"--config: there is no file {name}, and the recipes are {known}")
-
-
-def _parse_flags(program: str, argv: list[str]) -> None:
-    rest = FLAGS(argv)[1:]
-    if rest:
-        raise flags.Error(f"{program} takes flags only, got {rest[0]!r}; is there a -- missing?")
 
 
 def _exit(code: int, message: str) -> NoReturn:
