@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -120,7 +121,7 @@ def test_a_run_that_fails_later_is_kept(tmp_path):
     assert folder.load_metrics_log() == [{"epoch": 1}]
 
 
-def test_a_second_process_is_refused_until_the_first_is_killed(run, tmp_path):
+def test_a_second_process_is_refused_until_the_first_is_killed(run):
     code = (
         "import sys, time, fcntl\n"
         "file = open(sys.argv[1], 'a')\n"
@@ -179,6 +180,19 @@ def test_a_full_disk_leaves_the_old_file(run, monkeypatch):
             write({"loss": 2.0})
         assert caught.value.errno == errno.ENOSPC
         assert os.path.dirname(caught.value.filename) == str(run.path)
+    assert snapshot(run.path) == before
+
+
+def test_a_line_that_fits_in_part_is_not_written(run):
+    before = snapshot(run.path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # The system then writes what fits and refuses the rest, as it does where a disk is full.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (run.metrics_log_path.stat().st_size + 10, hard))
+    try:
+        with pytest.raises(OSError, match=r"File too large.*metrics\.jsonl"):
+            run.append_metrics({"epoch": 2, "loss": 1.5})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert snapshot(run.path) == before
 
 

@@ -114,14 +114,19 @@ class RunFolder:
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Adds a line to `metrics.jsonl`; where the disk is full the file stays as it was."""
-        with _naming_file(self.metrics_log_path), open(self.metrics_log_path, "ab") as file:
+        content = _format_line(line).encode()
+        # Unbuffered: a buffer would be written once more when the file is closed after the failure.
+        with (
+            _naming_file(self.metrics_log_path),
+            open(self.metrics_log_path, "ab", buffering=0) as file,
+        ):
             size = file.tell()
             try:
-                file.write(_format_line(line).encode())
-                file.flush()
+                while content:
+                    content = content[file.write(content) :]
                 os.fsync(file.fileno())
             except OSError:
-                os.truncate(self.metrics_log_path, size)
+                file.truncate(size)
                 raise
 
 
