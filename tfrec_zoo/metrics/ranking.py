@@ -5,9 +5,9 @@ target `t`, among the candidates. With the scores `s`, the rank of the target is
 
     rank = 1 + #{j != t: s_j > s_t} + tie(#{j != t: s_j = s_t})
 
-where `tie(n)` is set by the tie rule: 0 (`optimistic`), `n` (`pessimistic`), `n / 2` (`expected`) or
-a uniform integer of `[0, n]` (`random`). A rank is never below 1, whether or not the target itself is
-among the candidates. All metrics are micro-averages: each event counts the same.
+where `tie(n)` is set by the tie rule: 0 (`optimistic`), `n` (`pessimistic`), `n / 2` (`expected`)
+or a uniform integer of `[0, n]` (`random`). A rank is never below 1, whether or not the target
+itself is among the candidates. All metrics are micro-averages: each event counts the same.
 """
 
 from collections.abc import Iterable
@@ -31,7 +31,7 @@ def resolve_tie_rule(tie_rule: str) -> str:
     """Returns the name of `TIE_RULES` that a tie rule's own or peer name stands for.
 
     Raises:
-      ValueError: the name is neither one of `TIE_RULES` nor a key of `TIE_RULE_ALIASES`.
+        ValueError: the name is neither one of `TIE_RULES` nor a key of `TIE_RULE_ALIASES`.
     """
     name = TIE_RULE_ALIASES.get(tie_rule, tie_rule)
     if name not in TIE_RULES:
@@ -49,16 +49,16 @@ def ranks_from_counts(
     """Turns the counts of better and equal candidates into ranks.
 
     Args:
-      num_greater: int `[N]`, the candidates other than the target that score strictly above it.
-      num_equal_others: int `[N]`, the candidates other than the target that score exactly as it.
-      tie_rule: one of `TIE_RULES` or a peer's name for it (`TIE_RULE_ALIASES`).
-      rng: the source of the `random` rule's draws; needed by that rule only.
+        num_greater: int `[N]`, the candidates other than the target that score strictly above it.
+        num_equal_others: int `[N]`, the candidates other than the target that score exactly as it.
+        tie_rule: one of `TIE_RULES` or a peer's name for it (`TIE_RULE_ALIASES`).
+        rng: the source of the `random` rule's draws; needed by that rule only.
 
     Returns:
-      float64 `[N]`, ranks from 1 on; whole numbers except under `expected`.
+        float64 `[N]`, ranks from 1 on; whole numbers except under `expected`.
 
     Raises:
-      ValueError: an unknown tie rule, differing shapes, a negative count, or `random` without `rng`.
+        ValueError: an unknown tie rule, differing shapes, negative counts, `random` without `rng`.
     """
     rule = resolve_tie_rule(tie_rule)
     num_greater = np.asarray(num_greater)
@@ -89,11 +89,11 @@ def recall_at(ranks: np.ndarray, k: int) -> float:
     """Returns the share of events whose target is among the first `k`: `mean[rank <= k]`.
 
     Args:
-      ranks: float or int `[N]`, ranks from 1 on (`inf` for a target that is certainly a miss).
-      k: the cut-off, 1 or more.
+        ranks: float or int `[N]`, ranks from 1 on (`inf` for a target that is certainly a miss).
+        k: the cut-off, 1 or more.
 
     Raises:
-      ValueError: no events, a rank below 1 or not a number, or a cut-off below 1.
+        ValueError: no events, a rank below 1 or not a number, or a cut-off below 1.
     """
     ranks, k = _checked(ranks, k)
     return float(np.mean(ranks <= k))
@@ -140,17 +140,17 @@ def metrics_by_position(
     """Breaks the metrics down by the number of clicks that a prediction could see.
 
     Args:
-      ranks: float or int `[N]`, ranks from 1 on.
-      positions: int `[N]`, the clicks of the session before the target: 1, 2, 3, ...
-      ks: the cut-offs.
-      last_position: this position and all after it share the last group.
+        ranks: float or int `[N]`, ranks from 1 on.
+        positions: int `[N]`, the clicks of the session before the target: 1, 2, 3, ...
+        ks: the cut-offs.
+        last_position: this position and all after it share the last group.
 
     Returns:
-      From "1", "2", ... to "10+" (for `last_position` 10), groups without an event left out, to
-      `ranking_metrics` and the number of events, `num_events`.
+        From "1", "2", ... to "10+" (for `last_position` 10), groups without an event left out, to
+        `ranking_metrics` and the number of events, `num_events`.
 
     Raises:
-      ValueError: as `ranking_metrics`; a position below 1; one position an event is not given.
+        ValueError: as `ranking_metrics`; a position below 1; one position an event is not given.
     """
     positions = np.asarray(positions)
     if positions.size and positions.min() < 1:
@@ -168,14 +168,14 @@ def popularity_bins(counts: np.ndarray, num_bins: int = 5) -> np.ndarray:
     are in the last bin. An item with more than `1 / num_bins` of all clicks may leave a bin empty.
 
     Args:
-      counts: int `[num_rows]`, the clicks of each row in the training data.
-      num_bins: the number of bins.
+        counts: int `[num_rows]`, the clicks of each row in the training data.
+        num_bins: the number of bins.
 
     Returns:
-      int32 `[num_rows]`, the bin of each row.
+        int32 `[num_rows]`, the bin of each row.
 
     Raises:
-      ValueError: no bins, or counts that are negative or all zero.
+        ValueError: no bins, or counts that are negative or all zero.
     """
     counts = np.asarray(counts, np.float64)
     if num_bins < 1:
@@ -200,18 +200,18 @@ def metrics_by_popularity(
     """Breaks the metrics down by how popular the target is in the training data.
 
     Args:
-      ranks: float or int `[N]`, ranks from 1 on.
-      target_rows: int `[N]`, the row of each event's target.
-      counts: int `[num_rows]`, the clicks of each row in the training data.
-      ks: the cut-offs.
-      num_bins: the number of bins of `popularity_bins`.
+        ranks: float or int `[N]`, ranks from 1 on.
+        target_rows: int `[N]`, the row of each event's target.
+        counts: int `[num_rows]`, the clicks of each row in the training data.
+        ks: the cut-offs.
+        num_bins: the number of bins of `popularity_bins`.
 
     Returns:
-      From "1" (the most popular targets) to `str(num_bins)`, bins without an event left out, to
-      `ranking_metrics` and the number of events, `num_events`.
+        From "1" (the most popular targets) to `str(num_bins)`, bins without an event left out, to
+        `ranking_metrics` and the number of events, `num_events`.
 
     Raises:
-      ValueError: as `ranking_metrics` and `popularity_bins`; one target an event is not given.
+        ValueError: as `ranking_metrics` and `popularity_bins`; one target an event is not given.
     """
     bins = popularity_bins(counts, num_bins)[np.asarray(target_rows)]
     return _grouped_metrics(ranks, bins, [str(bin_ + 1) for bin_ in range(num_bins)], ks)
