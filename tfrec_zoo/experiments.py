@@ -71,9 +71,21 @@ class TrainingConfig(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SessionLogConfig(Config):
+    """What the columns of session logs are called."""
+
+    session_column: str = option("SessionId", "Column of the session ids.", ("session_key",))
+    item_column: str = option("ItemId", "Column of the item ids.", ("item_key",))
+    time_column: str = option(
+        "Time", "Column of the times; empty: clicks are in the order of the file.", ("time_key",)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class GRU4RecExperiment(Config):
     """A run of GRU4Rec."""
 
+    data: SessionLogConfig = field(default_factory=SessionLogConfig)
     model: GRU4RecConfig = field(default_factory=GRU4RecConfig)
     loss: RankingLossConfig = field(default_factory=RankingLossConfig)
     batches: SessionBatchConfig = field(default_factory=SessionBatchConfig)

@@ -62,8 +62,7 @@ class GRU4RecStep(tf.Module):
             objective = loss_sum / self._divisor(batch)
         gradients = tape.gradient(objective, values + self._dense)
         table_gradients = [
-            RowGradient(*parts)
-            for parts in zip(rows, values, gradients[: len(rows)], strict=True)
+            RowGradient(*parts) for parts in zip(rows, values, gradients[: len(rows)], strict=True)
         ]
         self.optimizer.apply(table_gradients, gradients[len(rows) :])
         return loss_sum, tuple(tf.stop_gradient(state) for state in states)
@@ -105,9 +104,7 @@ class GRU4RecStep(tf.Module):
         target = tf.reshape(batch["target_column"], [-1])
         negatives = tf.reshape(batch["negative_column"], [target.shape[0], -1])
         columns = tf.concat([target[:, None], negatives], axis=1)
-        products = tf.einsum(
-            "rw,rcw->rc", self.model.augment(vectors), tf.gather(values, columns)
-        )
+        products = tf.einsum("rw,rcw->rc", self.model.augment(vectors), tf.gather(values, columns))
         candidates = own_candidates(
             target, negatives, remove_accidental_hits=self._config.loss.remove_accidental_hits
         )

@@ -57,6 +57,7 @@ class GRUCell(tf_keras.layers.Layer):
         self.gate_kernel = add("gate_kernel", self.units, 2, 1)
         self.candidate_kernel = add("candidate_kernel", self.units, 1, 2)
         self.bias = self.add_weight("bias", (3 * self.units,), initializer="zeros")
+        self.built = True
 
     def call(self, inputs: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
         """Returns the next state float [B, H] from inputs float [B, E] and state float [B, H]."""

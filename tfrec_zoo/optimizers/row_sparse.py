@@ -108,7 +108,9 @@ class KerasOptimizer(tf.Module):
             self.table_optimizer = tf_keras.optimizers.get(name)
             self.dense_optimizer = tf_keras.optimizers.get(name)
         except ValueError:
-            raise ValueError(f"tf_keras has no optimizer {name!r}: use a name such as Adam") from None
+            raise ValueError(
+                f"tf_keras has no optimizer {name!r}: use a name such as Adam"
+            ) from None
         self.table_optimizer.build(self._tables)
         self.dense_optimizer.build(self._dense)
 

@@ -1,0 +1,260 @@
+"""The training engine: one loop for all models, from blocks of steps to a run folder."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from tfrec_zoo.data.block_dataset import block_dataset
+from tfrec_zoo.experiments import TrainingConfig
+from tfrec_zoo.run_folder import RunFolder
+from tfrec_zoo.trainers.block_runner import make_block_runner
+from tfrec_zoo.trainers.profiler import StepProfiler
+from tfrec_zoo.trainers.progress import Progress
+from tfrec_zoo.trainers.training_state import CheckpointedState, TrainingState
+
+States = tuple[tf.Tensor, ...]
+SECONDS_BETWEEN_CHECKPOINTS = 60.0
+
+
+class Task(Protocol):
+    """What the engine needs of a model and its data.
+
+    `step(batch, states) -> loss_sum, states` is a `tf.Module` with the attributes `model` and `optimizer`;
+    `num_events` are an epoch's; `fingerprint` tells one set of training data from another;
+    `has_perplexity` says whether exp(loss) means something.
+    """
+
+    step: Any
+    num_events: int
+    fingerprint: str
+    has_perplexity: bool
+    has_validation: bool
+
+    def blocks(self, epoch: int, first_block: int) -> Iterator[dict[str, np.ndarray]]:
+        """Yields the blocks of an epoch from `first_block` on."""
+
+    def initial_states(self) -> States:
+        """Returns the states at an epoch's start; empty for a model without."""
+
+    def validate(self) -> dict[str, float]:
+        """Returns the metrics of the validation data, higher is better for the primary one."""
+
+
+class Trainer:
+    """Trains a task in a run folder, continuing what is there.
+
+    After `run`, the weights are the last ones; `restore_best` brings back the best.
+    """
+
+    def __init__(self, task: Task, config: TrainingConfig, folder: RunFolder) -> None:
+        """Prepares; nothing is read or written yet."""
+        self._task = task
+        self._config = config
+        self._folder = folder
+        self._run_block = make_block_runner(task.step, config.jit_compile)
+        self._lane_states = task.initial_states()
+        self._stored = CheckpointedState(self._lane_states)
+        self.state = TrainingState(data_fingerprint=task.fingerprint)
+        self._checkpoint = tf.train.Checkpoint(
+            model=task.step.model, optimizer=task.step.optimizer, state=self._stored
+        )
+        path = folder.checkpoints_path
+        self._last = tf.train.CheckpointManager(
+            self._checkpoint, str(path / "last"), max_to_keep=config.keep_checkpoints
+        )
+        self._best = tf.train.CheckpointManager(self._checkpoint, str(path / "best"), max_to_keep=1)
+        self._block_steps = 0
+        self._saved_at, self._saved_time = (-1, -1), time.monotonic()
+        self._profiler = StepProfiler(config.profile_steps, str(folder.tensorboard_path))
+
+    def restore(self) -> bool:
+        """Goes back to the last checkpoint; returns whether there was one.
+
+        Raises:
+            ValueError: the checkpoint was trained on other data.
+        """
+        if not self._last.latest_checkpoint:
+            return False
+        self._checkpoint.restore(self._last.latest_checkpoint).assert_consumed()
+        self.state, self._lane_states = self._stored.load()
+        if self.state.data_fingerprint != self._task.fingerprint:
+            raise ValueError(
+                f"the run in {self._folder.path} was trained on other data "
+                f"({self.state.data_fingerprint}; now: {self._task.fingerprint}): give the same "
+                "--train, or choose another --run_dir, with --init_from to start from that run"
+            )
+        lines = self._folder.load_metrics_log()
+        self._folder.write_metrics_log(x for x in lines if x["step"] <= self.state.step)
+        self._saved_at = self._position
+        return True
+
+    def restore_best(self) -> None:
+        """Loads the weights of the best validation, where there was one."""
+        if self._best.latest_checkpoint:
+            status = self._checkpoint.restore(self._best.latest_checkpoint)
+            status.assert_existing_objects_matched()
+
+    def run(self) -> TrainingState:
+        """Trains until the epochs are done, a limit is reached or nothing improves any more."""
+        self._writer = tf.summary.create_file_writer(str(self._folder.tensorboard_path))
+        with self._writer.as_default():
+            while not self._is_done():
+                self._run_epoch()
+        self._profiler.stop()
+        self._save()
+        return self.state
+
+    def _is_done(self) -> bool:
+        state, config = self.state, self._config
+        has_steps_left = not config.max_steps or state.step < config.max_steps
+        return state.epoch >= config.epochs or not has_steps_left or state.is_stopped_early
+
+    def _run_epoch(self) -> None:
+        state, config = self.state, self._config
+        title = f"epoch {state.epoch + 1}/{config.epochs}"
+        progress = Progress(
+            title, self._task.num_events, state.epoch_events, self._task.has_perplexity
+        )
+        try:
+            for block in block_dataset(self._task.blocks(state.epoch, state.block)):
+                self._train_block(block, progress)
+                self._maybe_validate_within_epoch()
+                if self._is_done():
+                    return
+                self._maybe_save()
+        finally:
+            progress.close()
+        self._end_epoch(title, progress)
+
+    def _train_block(self, block: dict[str, tf.Tensor], progress: Progress) -> None:
+        state = self.state
+        num_steps = int(block["num_steps"])
+        self._profiler.before(state.step + 1, state.step + num_steps)
+        start = time.monotonic()
+        losses, num_events, self._lane_states = self._run_block(block, self._lane_states)
+        losses, num_events = losses.numpy()[:num_steps], int(num_events)
+        state.train_seconds += time.monotonic() - start
+        self._refuse_nan(losses)
+        state.block += 1
+        state.step += num_steps
+        self._block_steps = num_steps
+        state.epoch_events += num_events
+        state.epoch_loss_sum += float(losses.sum(dtype=np.float64))
+        self._profiler.after(state.step)
+        loss = float(losses.sum(dtype=np.float64)) / max(num_events, 1)
+        tf.summary.scalar("train/loss", loss, step=state.step)
+        progress.update(num_events, loss)
+
+    def _refuse_nan(self, losses: np.ndarray) -> None:
+        broken = np.flatnonzero(~np.isfinite(losses))
+        if len(broken):
+            step = self.state.step + int(broken[0]) + 1
+            last = losses[broken[0] - 1] if broken[0] else math.nan
+            raise ValueError(
+                f"the loss became {losses[broken[0]]} at step {step} (summed loss of the step "
+                f"before: {last:.6g}, mean of the epoch before: {self.state.epoch_loss:.6g}): lower "
+                "learning_rate, or set clip_norm or warmup_steps"
+            )
+
+    def _maybe_validate_within_epoch(self) -> None:
+        every = self._config.validate_every_steps
+        if every and self._task.has_validation and self._crossed(every):
+            self._validate({"epoch": self.state.epoch, "step": self.state.step})
+
+    def _crossed(self, every: int) -> bool:
+        """Returns whether the block that was just run reached a multiple of `every` steps."""
+        return self.state.step // every > (self.state.step - self._block_steps) // every
+
+    def _end_epoch(self, title: str, progress: Progress) -> None:
+        state, config = self.state, self._config
+        line = {
+            "epoch": state.epoch + 1,
+            "step": state.step,
+            "loss": state.epoch_loss,
+            "events_per_second": progress.events_per_second,
+        }
+        if self._task.has_perplexity:
+            line["perplexity"] = math.exp(min(state.epoch_loss, 700.0))
+        logging.info(
+            "%s: %s, %.0f events/s",
+            title,
+            progress.describe_loss(state.epoch_loss),
+            progress.events_per_second,
+        )
+        state.begin_epoch(state.epoch + 1)
+        self._lane_states = self._task.initial_states()
+        if self._task.has_validation and state.epoch % config.validate_every_epochs == 0:
+            self._validate(line)
+        else:
+            self._log_line(line)
+        self._save()
+
+    def _validate(self, line: dict[str, Any]) -> None:
+        """Validates, logs `line` with the metrics, keeps the best, decides on stopping."""
+        state, config = self.state, self._config
+        metrics = self._task.validate()
+        if config.primary_metric not in metrics:
+            raise ValueError(
+                f"primary_metric must be one of {', '.join(sorted(metrics))}, "
+                f"got {config.primary_metric!r}"
+            )
+        value = metrics[config.primary_metric]
+        self._log_line({**line, **{f"validation/{name}": v for name, v in metrics.items()}})
+        is_best = state.note_validation(value, config.min_improvement)
+        logging.info(
+            "validation %s %.4f%s", config.primary_metric, value, ", the best so far" * is_best
+        )
+        if 0 < config.early_stopping_patience <= state.bad_validations:
+            logging.info("stopping early: no better for %d validations", state.bad_validations)
+            state.is_stopped_early = True
+        if is_best:
+            self._stored.store(state, self._lane_states)
+            self._best.save(checkpoint_number=state.step)
+
+    def _log_line(self, line: dict[str, Any]) -> None:
+        self._folder.append_metrics(line)
+        for name, value in line.items():
+            if isinstance(value, float):
+                tag = name if "/" in name else f"epoch/{name}"
+                tf.summary.scalar(tag, value, step=self.state.step)
+        self._writer.flush()
+
+    def _maybe_save(self) -> None:
+        every = self._config.checkpoint_every_steps
+        is_due = (
+            self._crossed(every)
+            if every
+            else (time.monotonic() - self._saved_time > SECONDS_BETWEEN_CHECKPOINTS)
+        )
+        if is_due:
+            self._save()
+
+    def _save(self) -> None:
+        if self._saved_at == self._position:
+            return
+        self._stored.store(self.state, self._lane_states)
+        self._last.save(checkpoint_number=self.state.step)
+        self._saved_at, self._saved_time = self._position, time.monotonic()
+
+    @property
+    def _position(self) -> tuple[int, int]:
+        return self.state.epoch, self.state.step
+
+    def summarize(self) -> dict[str, Any]:
+        """Returns the flat numbers of the run for `metrics.json`."""
+        lines = [line for line in self._folder.load_metrics_log() if "loss" in line]
+        last = lines[-1] if lines else {}
+        state = dataclasses.asdict(self.state)
+        return {
+            "loss": last.get("loss", self.state.epoch_loss),
+            "epochs": self.state.epoch,
+            "steps": self.state.step,
+            "events_per_second": last.get("events_per_second", 0.0),
+            **{name: state[name] for name in ("train_seconds", "best_step", "best_value")},
+        }

@@ -1,0 +1,158 @@
+"""Trains GRU4Rec on session logs, evaluates it, and exports it for TensorFlow Serving.
+
+    tfrec-gru4rec --train=train.tsv.gz --test=test.tsv.gz --run_dir=run --export_dir=served
+
+Started again by the same command, it continues where it was interrupted.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from absl import flags, logging
+
+from tfrec_zoo.data.session_log import SessionColumns, Sessions, read_session_log
+from tfrec_zoo.experiments import GRU4RecExperiment
+from tfrec_zoo.metrics.ranking import TIE_RULES
+from tfrec_zoo.program import define_config_flags, resolve_config, run_program
+from tfrec_zoo.run_folder import RunFolder, open_run_folder
+from tfrec_zoo.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from tfrec_zoo.trainers.gru4rec_task import GRU4RecTask
+
+FLAGS = flags.FLAGS
+RECIPES = Path(__file__).parent / "recipes"
+
+
+def define_flags() -> None:
+    """Defines the trainer's flags."""
+    define_config_flags(GRU4RecExperiment)
+    flags.DEFINE_multi_string("train", None, "Session log to train on; repeatable.", required=True)
+    flags.DEFINE_string("validation", None, "Session log that picks the best checkpoint.")
+    flags.DEFINE_multi_string("test", [], "Session log of the final metrics; repeatable.")
+    flags.DEFINE_string("run_dir", None, "Run folder, made or continued.", required=True)
+    flags.DEFINE_string("export_dir", None, "Where a SavedModel version is written at the end.")
+    flags.DEFINE_string(
+        "init_from", None, "Run folder to start from; its vocabulary grows by the new items."
+    )
+    flags.DEFINE_list("k", ["1", "5", "10", "20"], "Cut-offs of the metrics.")
+    flags.DEFINE_enum("tie_rule", "pessimistic", TIE_RULES, "Rank of a target among equal scores.")
+
+
+def train() -> None:
+    """Runs the program."""
+    experiment = resolve_config(GRU4RecExperiment, RECIPES)
+    cut_offs = parse_cut_offs(FLAGS.k)
+    log = read_log(FLAGS.train, experiment)
+    vocabulary = Vocabulary.from_codes(log.item_ids, log.item_codes)
+    if FLAGS.init_from:
+        vocabulary = (
+            RunFolder(FLAGS.init_from).load_vocabulary().extend(vocabulary.ids, vocabulary.counts)
+        )
+    sessions = Sessions.from_log(log, vocabulary)
+    logging.info(
+        "training data: %d sessions, %d clicks, %d items",
+        sessions.num_sessions,
+        len(sessions.rows),
+        vocabulary.num_items,
+    )
+    held_out = {
+        path: Sessions.from_log(read_log([path], experiment), vocabulary)
+        for path in [*filter(None, [FLAGS.validation]), *FLAGS.test]
+    }
+
+    from tfrec_zoo.trainers.gru4rec_task import GRU4RecTask
+
+    with open_run_folder(FLAGS.run_dir, experiment) as folder:
+        task = GRU4RecTask(
+            experiment,
+            sessions,
+            vocabulary,
+            validation=held_out.get(FLAGS.validation),
+            cut_offs=cut_offs,
+            tie_rule=FLAGS.tie_rule,
+        )
+        metrics = fit(task, folder, vocabulary)
+        tests = {path: held_out[path] for path in FLAGS.test}
+        metrics |= evaluate(task, tests, cut_offs)
+        folder.write_metrics(metrics)
+        if FLAGS.export_dir:
+            export(folder)
+
+
+def read_log(paths: list[str], experiment: GRU4RecExperiment):
+    """Reads session logs with the configured columns."""
+    data = experiment.data
+    columns = SessionColumns(
+        session=data.session_column, item=data.item_column, time=data.time_column or None
+    )
+    return read_session_log(paths, columns)
+
+
+def parse_cut_offs(texts: list[str]) -> tuple[int, ...]:
+    """Returns the cut-offs in `--k`; a flag error where one is no positive integer."""
+    if not texts or not all(text.strip().isdigit() and int(text) > 0 for text in texts):
+        raise flags.IllegalFlagValueError(
+            f"--k needs positive integers such as 1,5,20, got {','.join(texts)!r}"
+        )
+    return tuple(int(text) for text in texts)
+
+
+def fit(task: GRU4RecTask, folder: RunFolder, vocabulary: Vocabulary) -> dict[str, Any]:
+    """Trains in the run folder; returns the numbers of the run. The best weights are loaded then."""
+    from tfrec_zoo.trainers.engine import Trainer
+    from tfrec_zoo.trainers.gru4rec_task import warm_start
+
+    trainer = Trainer(task, task.experiment.training, folder)
+    if trainer.restore():
+        logging.info("continuing at epoch %d, step %d", trainer.state.epoch + 1, trainer.state.step)
+    else:
+        if FLAGS.init_from:
+            warm_start(task, FLAGS.init_from)
+        vocabulary.save(folder.vocabulary_path)
+    trainer.run()
+    trainer.restore_best()
+    return trainer.summarize()
+
+
+def evaluate(
+    task: GRU4RecTask, tests: dict[str, Sessions], cut_offs: tuple[int, ...]
+) -> dict[str, Any]:
+    """Returns the metrics of each test log; those of a second one are named after its file."""
+    from tfrec_zoo.trainers.session_evaluation import evaluate_sessions
+
+    metrics = {}
+    for path, sessions in tests.items():
+        result = evaluate_sessions(task.model, sessions, ks=cut_offs, tie_rule=FLAGS.tie_rule)
+        logging.info("%s: %s", path, format_metrics(result))
+        prefix = f"{Path(path).name}/" if metrics else ""
+        metrics |= {prefix + name: value for name, value in result.items()}
+    return metrics
+
+
+def export(folder: RunFolder) -> None:
+    """Exports the run's best checkpoint."""
+    from tfrec_zoo.export.restore import restore_gru4rec
+    from tfrec_zoo.export.saved_model import export_gru4rec
+
+    path = export_gru4rec(restore_gru4rec(folder), FLAGS.export_dir)
+    logging.info("exported to %s", path)
+
+
+def format_metrics(metrics: dict[str, Any]) -> str:
+    """Returns metrics as one line."""
+    return ", ".join(
+        f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in metrics.items()
+    )
+
+
+def main() -> None:
+    """Entry of `tfrec-gru4rec`."""
+    run_program(train, define_flags)
+
+
+if __name__ == "__main__":
+    main()

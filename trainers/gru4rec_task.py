@@ -1,0 +1,139 @@
+"""GRU4Rec as the engine sees it: its data, its step, its validation."""
+
+import dataclasses
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from tfrec_zoo.config import Config
+from tfrec_zoo.data.session_batches import Block, SessionBatches
+from tfrec_zoo.data.session_log import Sessions
+from tfrec_zoo.experiments import GRU4RecExperiment
+from tfrec_zoo.export.restore import restore_gru4rec
+from tfrec_zoo.models.gru4rec import GRU4Rec, States
+from tfrec_zoo.trainers.gru4rec_step import GRU4RecStep
+from tfrec_zoo.trainers.session_evaluation import evaluate_sessions
+from tfrec_zoo.vocabulary import Vocabulary
+
+
+class GRU4RecTask:
+    """A `tfrec_zoo.trainers.engine.Task`: trains GRU4Rec on sessions."""
+
+    def __init__(
+        self,
+        experiment: GRU4RecExperiment,
+        sessions: Sessions,
+        vocabulary: Vocabulary,
+        *,
+        model: GRU4Rec | None = None,
+        validation: Sessions | None = None,
+        cut_offs: tuple[int, ...] = (20,),
+        tie_rule: str = "pessimistic",
+    ) -> None:
+        """Builds the model and the batches.
+
+        Args:
+            experiment: the configuration; more lanes than sessions are reduced, with a warning.
+            sessions: the training sessions as rows of `vocabulary`.
+            vocabulary: with the counts that negatives follow.
+            model: another network than the configured one (a subclass of `GRU4Rec`).
+            validation: the sessions of `validate`; None: there is no validation.
+            cut_offs: of the validation metrics.
+            tie_rule: see `tfrec_zoo.metrics.ranking`.
+        """
+        experiment = fit_lanes(experiment, sessions.num_sessions)
+        self.experiment = experiment
+        training = experiment.training
+        counts = vocabulary.row_counts()
+        self.model = model or GRU4Rec(experiment.model, vocabulary.num_rows, training.seed)
+        self.step = GRU4RecStep(self.model, experiment, counts)
+        self._num_lanes = experiment.batches.num_lanes
+        self._batches = SessionBatches(
+            sessions,
+            counts,
+            experiment.batches,
+            has_tied_inputs=self.model.input_table is None,
+            steps_per_block=training.steps_per_block,
+            seed=training.seed,
+        )
+        self.num_events = self._batches.num_events
+        self.fingerprint = _fingerprint(sessions)
+        self.has_perplexity = experiment.loss.loss == "cross_entropy"
+        self.has_validation = validation is not None
+        self._validation = validation
+        if validation is not None and training.validation_sessions:
+            self._validation = validation.sample(training.validation_sessions, training.seed)
+        self._cut_offs, self._tie_rule = cut_offs, tie_rule
+
+    def blocks(self, epoch: int, first_block: int) -> Iterator[Block]:
+        """Yields the training blocks of an epoch."""
+        return self._batches.blocks(epoch, first_block)
+
+    def initial_states(self) -> States:
+        """Returns zeros: no lane has seen a click."""
+        return self.model.initial_state(self._num_lanes)
+
+    def validate(self) -> dict[str, float]:
+        """Returns recall, MRR and NDCG of the validation sessions."""
+        return evaluate_sessions(
+            self.model, self._validation, ks=self._cut_offs, tie_rule=self._tie_rule
+        )
+
+
+def warm_start(task: GRU4RecTask, run_dir: str | Path) -> None:
+    """Takes over weights and optimizer slots of another run, whose vocabulary the new one extends.
+
+    Rows of items that the other run knew keep their place; rows of new items stay as initialised.
+
+    Raises:
+        ValueError: the other run's network or optimizer is another one.
+    """
+    old = restore_gru4rec(run_dir, "last", type(task.model))
+    _refuse_difference("network", old.experiment.model, task.experiment.model)
+    _refuse_difference("optimizer", old.experiment.optimizer, task.experiment.optimizer)
+    old_step = GRU4RecStep(old.model, old.experiment, old.vocabulary.row_counts())
+    checkpoint = tf.train.Checkpoint(model=old.model, optimizer=old_step.optimizer)
+    checkpoint.read(old.checkpoint).expect_partial()
+    old_variables = (*old.model.variables, *old_step.optimizer.variables)
+    new_variables = (*task.model.variables, *task.step.optimizer.variables)
+    for source, target in zip(old_variables, new_variables, strict=True):
+        if source.shape == target.shape:
+            target.assign(source)
+        else:
+            target[: source.shape[0]].assign(source)
+
+
+def _refuse_difference(what: str, old: Config, new: Config) -> None:
+    shaping = ("hidden_dims", "tie_embeddings", "embedding_dim", "use_item_bias", "optimizer")
+    for name in (field.name for field in dataclasses.fields(old)):
+        before, now = getattr(old, name), getattr(new, name)
+        is_slot_missing = name == "momentum" and bool(before) != bool(now)
+        if is_slot_missing or (name in shaping and before != now):
+            raise ValueError(
+                f"init_from needs the {what} of that run, but {name} is {before} there and {now} here"
+            )
+
+
+def fit_lanes(experiment: GRU4RecExperiment, num_sessions: int) -> GRU4RecExperiment:
+    """Returns the experiment with no more lanes than there are sessions; warns if they are reduced."""
+    batches = experiment.batches
+    if batches.schedule != "lanes" or batches.num_lanes <= num_sessions:
+        return experiment
+    logging.warning(
+        "num_lanes=%d is more than the %d sessions: reduced to %d",
+        batches.num_lanes,
+        num_sessions,
+        num_sessions,
+    )
+    batches = dataclasses.replace(batches, num_lanes=num_sessions)
+    return dataclasses.replace(experiment, batches=batches)
+
+
+def _fingerprint(sessions: Sessions) -> str:
+    checksum = zlib.crc32(np.ascontiguousarray(sessions.offsets, np.int64))
+    checksum = zlib.crc32(np.ascontiguousarray(sessions.rows, np.int32), checksum)
+    return f"{sessions.num_sessions} sessions, checksum {checksum:08x}"

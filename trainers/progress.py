@@ -1,0 +1,70 @@
+"""What a training run shows while it runs: a bar on a terminal, a line every few seconds elsewhere."""
+
+import math
+import sys
+import time
+
+from absl import logging
+from tqdm import tqdm
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress:
+    """Shows events done of an epoch, with loss, throughput and time left."""
+
+    def __init__(self, title: str, num_events: int, first_event: int, has_perplexity: bool) -> None:
+        """Begins an epoch.
+
+        Args:
+            title: for example `epoch 2/5`.
+            num_events: of the whole epoch.
+            first_event: events done before, by a run that is continued.
+            has_perplexity: whether exp(loss) means something (cross-entropy).
+        """
+        self._title = title
+        self._num_events = num_events
+        self._done = self._first = first_event
+        self._has_perplexity = has_perplexity
+        self._start = self._last_line = time.monotonic()
+        self._bar = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(
+                total=num_events, initial=first_event, desc=title, unit="ev", unit_scale=True
+            )
+
+    @property
+    def events_per_second(self) -> float:
+        """Throughput of this epoch by this process, waiting for input included."""
+        return (self._done - self._first) / max(time.monotonic() - self._start, 1e-9)
+
+    def update(self, num_events: int, loss: float) -> None:
+        """Adds the events of a block and their mean loss."""
+        self._done += num_events
+        if self._bar is not None:
+            self._bar.set_postfix_str(self.describe_loss(loss), refresh=False)
+            self._bar.update(num_events)
+        elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            left = max(self._num_events - self._done, 0) / max(self.events_per_second, 1e-9)
+            logging.info(
+                "%s: %d of %d events, %s, %.0f events/s, %.0f s left",
+                self._title,
+                self._done,
+                self._num_events,
+                self.describe_loss(loss),
+                self.events_per_second,
+                left,
+            )
+
+    def describe_loss(self, loss: float) -> str:
+        """Returns the loss, and the perplexity where it has one, as text."""
+        text = f"loss {loss:.4f}"
+        if self._has_perplexity:
+            text += f", perplexity {math.exp(min(loss, 700.0)):.1f}"
+        return text
+
+    def close(self) -> None:
+        """Ends the bar."""
+        if self._bar is not None:
+            self._bar.close()

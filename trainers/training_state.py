@@ -1,0 +1,66 @@
+"""Where a run is: everything beside weights and lane states that a continued run needs."""
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+
+@dataclass
+class TrainingState:
+    """A run's position and what it has seen; counts are of what is done."""
+
+    epoch: int = 0
+    block: int = 0
+    step: int = 0
+    epoch_events: int = 0
+    epoch_loss_sum: float = 0.0
+    train_seconds: float = 0.0
+    best_value: float | None = None
+    best_step: int = 0
+    bad_validations: int = 0
+    is_stopped_early: bool = False
+    data_fingerprint: str = ""
+
+    @property
+    def epoch_loss(self) -> float:
+        """Mean loss of the epoch's events so far."""
+        return self.epoch_loss_sum / self.epoch_events if self.epoch_events else math.nan
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Moves to the start of an epoch."""
+        self.epoch, self.block, self.epoch_events, self.epoch_loss_sum = epoch, 0, 0, 0.0
+
+    def note_validation(self, value: float, min_improvement: float) -> bool:
+        """Takes in a value of the primary metric; returns whether it is the best so far."""
+        is_best = self.best_value is None or value > self.best_value + min_improvement
+        if is_best:
+            self.best_value, self.best_step, self.bad_validations = value, self.step, 0
+        else:
+            self.bad_validations += 1
+        return is_best
+
+
+class CheckpointedState(tf.Module):
+    """A `TrainingState` and the lanes' states as variables, for `tf.train.Checkpoint`."""
+
+    def __init__(self, lane_states: tuple[tf.Tensor, ...]) -> None:
+        """Makes variables for states of these shapes."""
+        super().__init__(name="state")
+        self.text = tf.Variable("", trainable=False, dtype=tf.string, name="text")
+        self.lane_states = [
+            tf.Variable(tf.zeros_like(state), trainable=False) for state in lane_states
+        ]
+
+    def store(self, state: TrainingState, lane_states: tuple[tf.Tensor, ...]) -> None:
+        """Sets the variables, before a checkpoint is saved."""
+        self.text.assign(json.dumps(dataclasses.asdict(state)))
+        for variable, value in zip(self.lane_states, lane_states, strict=True):
+            variable.assign(value)
+
+    def load(self) -> tuple[TrainingState, tuple[tf.Tensor, ...]]:
+        """Returns what `store` was given, after a checkpoint was restored."""
+        state = TrainingState(**json.loads(self.text.numpy().decode()))
+        return state, tuple(tf.identity(variable) for variable in self.lane_states)
