@@ -1,4 +1,4 @@
-"""What a run is made of, model by model: the contents of `config.json`, the flags of the trainers."""
+"""What a run is made of, model by model: the contents of `config.json`, the trainers' flags."""
 
 from dataclasses import dataclass, field
 

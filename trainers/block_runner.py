@@ -12,8 +12,9 @@ Step = Callable[[Block, Any], tuple[tf.Tensor, Any]]
 def make_block_runner(step: Step, jit_compile: bool) -> Callable[[Block, Any], tuple]:
     """Returns `run(block, states) -> losses, events, states`.
 
-    The steps run in one loop inside one function: what is not arithmetic (calls, transfers, and with
-    XLA most memory traffic) is paid once a block. Functions are compiled once for each block shape.
+    The steps run in one loop inside one function: what is not arithmetic (calls, transfers, and
+    with XLA most memory traffic) is paid once a block. Functions are compiled once for each block
+    shape.
 
     Args:
         step: `step(batch, states) -> loss_sum, states`, updates the weights.

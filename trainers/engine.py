@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,9 +25,9 @@ SECONDS_BETWEEN_CHECKPOINTS = 60.0
 class Task(Protocol):
     """What the engine needs of a model and its data.
 
-    `step(batch, states) -> loss_sum, states` is a `tf.Module` with the attributes `model` and `optimizer`;
-    `num_events` are an epoch's; `fingerprint` tells one set of training data from another;
-    `has_perplexity` says whether exp(loss) means something.
+    `step(batch, states) -> loss_sum, states` is a `tf.Module` with the attributes `model` and
+    `optimizer`; `num_events` are an epoch's; `fingerprint` tells one set of training data from
+    another; `has_perplexity` says whether exp(loss) means something.
     """
 
     step: Any
@@ -158,8 +158,8 @@ class Trainer:
             last = losses[broken[0] - 1] if broken[0] else math.nan
             raise ValueError(
                 f"the loss became {losses[broken[0]]} at step {step} (summed loss of the step "
-                f"before: {last:.6g}, mean of the epoch before: {self.state.epoch_loss:.6g}): lower "
-                "learning_rate, or set clip_norm or warmup_steps"
+                f"before: {last:.6g}, mean of the epoch so far: {self.state.epoch_loss:.6g}): "
+                "lower learning_rate, or set clip_norm or warmup_steps"
             )
 
     def _maybe_validate_within_epoch(self) -> None:

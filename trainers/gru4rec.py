@@ -101,7 +101,7 @@ def parse_cut_offs(texts: list[str]) -> tuple[int, ...]:
 
 
 def fit(task: GRU4RecTask, folder: RunFolder, vocabulary: Vocabulary) -> dict[str, Any]:
-    """Trains in the run folder; returns the numbers of the run. The best weights are loaded then."""
+    """Trains in the run folder and loads the best weights; returns the numbers of the run."""
     from tfrec_zoo.trainers.engine import Trainer
     from tfrec_zoo.trainers.gru4rec_task import warm_start
 

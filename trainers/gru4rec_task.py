@@ -114,12 +114,12 @@ def _refuse_difference(what: str, old: Config, new: Config) -> None:
         is_slot_missing = name == "momentum" and bool(before) != bool(now)
         if is_slot_missing or (name in shaping and before != now):
             raise ValueError(
-                f"init_from needs the {what} of that run, but {name} is {before} there and {now} here"
+                f"init_from needs the same {what}, but {name} is {before} there and {now} here"
             )
 
 
 def fit_lanes(experiment: GRU4RecExperiment, num_sessions: int) -> GRU4RecExperiment:
-    """Returns the experiment with no more lanes than there are sessions; warns if they are reduced."""
+    """Returns the experiment with no more lanes than sessions; warns where it had more."""
     batches = experiment.batches
     if batches.schedule != "lanes" or batches.num_lanes <= num_sessions:
         return experiment

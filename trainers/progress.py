@@ -1,4 +1,4 @@
-"""What a training run shows while it runs: a bar on a terminal, a line every few seconds elsewhere."""
+"""What a training run shows: a bar on a terminal, a line every few seconds elsewhere."""
 
 import math
 import sys

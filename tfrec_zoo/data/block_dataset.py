@@ -13,7 +13,8 @@ def block_dataset(
     """Returns a dataset of the blocks, to be iterated once; empty where there are none.
 
     Args:
-        blocks: dictionaries of arrays; names, dtypes and ranks are those of the first, sizes may change.
+        blocks: dictionaries of arrays; names, dtypes and ranks are those of the first, sizes may
+            change.
         num_prefetched: blocks that are made ahead.
     """
     first = next(blocks, None)

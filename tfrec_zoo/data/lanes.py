@@ -1,13 +1,13 @@
 """The session-parallel schedule: every lane plays one session after the other.
 
-Lanes take the first sessions; each step feeds click t of a lane's session and predicts click t + 1, so a
-session of n clicks fills n - 1 steps; a lane whose session ends takes the next unused one (several in
-one step: in lane order), and falls silent when none is left. The shapes stay: a silent lane is
-marked, where the original removes it.
+Lanes take the first sessions; each step feeds click t of a lane's session and predicts click t +
+1, so a session of n clicks fills n - 1 steps; a lane whose session ends takes the next unused one
+(several in one step: in lane order), and falls silent when none is left. The shapes stay: a silent
+lane is marked, where the original removes it.
 
-Sessions are given as `starts` and `lengths` into an array of clicks, in the order of play, and a schedule
-is an array of click positions, int [steps, B]: the position of the step's input click, whose target is
-the click after it, or -1 where the lane is silent.
+Sessions are given as `starts` and `lengths` into an array of clicks, in the order of play, and a
+schedule is an array of click positions, int [steps, B]: the position of the step's input click,
+whose target is the click after it, or -1 where the lane is silent.
 """
 
 import heapq

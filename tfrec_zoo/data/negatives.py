@@ -7,9 +7,9 @@ class NegativeSampler:
     """Draws rows i.i.d. with replacement, `P(row) = counts[row] ** exponent / sum`.
 
     Row 0 (padding) is never drawn, nor is a row without a count; exponent 0 is the uniform
-    distribution over the rows that have one. The alias method (Walker 1977) needs one uniform number
-    and two look-ups a draw, whatever the catalogue's size, and works in float64: a float32 cumulative
-    sum would leave 8 % of 20 million items without a chance.
+    distribution over the rows that have one. The alias method (Walker 1977) needs one uniform
+    number and two look-ups a draw, whatever the catalogue's size, and works in float64: a float32
+    cumulative sum would leave 8 % of 20 million items without a chance.
     """
 
     def __init__(self, row_counts: np.ndarray, exponent: float) -> None:
@@ -32,7 +32,7 @@ class NegativeSampler:
         self._num_rows = len(row_counts)
 
     def log_probabilities(self) -> np.ndarray:
-        """Returns float64 [V + 1]: the log-probability of each row, -inf where it is never drawn."""
+        """Returns float64 [V + 1]: each row's log-probability, -inf where it is never drawn."""
         result = np.full(self._num_rows, -np.inf)
         result[self._rows] = np.log(self._probabilities)
         return result
@@ -51,10 +51,10 @@ class NegativeSampler:
 def build_alias_table(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns `keep` float64 [n] and `alias` int32 [n] of the alias method, without a Python loop.
 
-    A slot holds `1 / n` of the mass: slot i yields i with probability `keep[i]`, else `alias[i]`. Slots
-    lighter than that are filled up by the heavy ones in turn; where a heavy slot gave too much, the
-    next heavy one fills it. Cumulative deficits and surpluses tell who fills whom (Huebschle-Schneider
-    and Sanders 2019).
+    A slot holds `1 / n` of the mass: slot i yields i with probability `keep[i]`, else `alias[i]`.
+    Slots lighter than that are filled up by the heavy ones in turn; where a heavy slot gave too
+    much, the next heavy one fills it. Cumulative deficits and surpluses tell who fills whom
+    (Huebschle-Schneider and Sanders 2019).
     """
     scaled = probabilities * (len(probabilities) / probabilities.sum())
     light = np.flatnonzero(scaled < 1)
@@ -67,7 +67,8 @@ def build_alias_table(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray
     before = np.concatenate([[0.0], deficit[:-1]]) if len(light) else deficit
     filler = np.minimum(np.searchsorted(surplus, before, side="left"), len(heavy) - 1)
     alias[light] = heavy[filler]
-    # The light slot that overdraws a heavy one, if any, leaves it with a deficit for the next heavy.
+    # The light slot that overdraws a heavy one, if any, leaves it with a deficit for the next
+    # heavy.
     overdrawing = np.searchsorted(deficit, surplus, side="right")
     is_overdrawn = (overdrawing < len(light)) & (np.arange(len(heavy)) < len(heavy) - 1)
     given = deficit[np.minimum(overdrawing, len(light) - 1)] if len(light) else surplus

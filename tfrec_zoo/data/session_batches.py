@@ -1,8 +1,8 @@
 """Session logs as blocks of training steps: the schedule, the negatives and the distinct columns.
 
-A block is a dictionary of arrays with a leading axis of K steps, so that one call of a compiled function
-runs K steps. All of it is a function of (seed, epoch, block index): a run that was interrupted goes on at
-any block exactly as it would have.
+A block is a dictionary of arrays with a leading axis of K steps, so that one call of a compiled
+function runs K steps. All of it is a function of (seed, epoch, block index): a run that was
+interrupted goes on at any block exactly as it would have.
 """
 
 from collections.abc import Iterator
@@ -32,7 +32,8 @@ class SessionBatches:
     - `columns` int32 [K, C]: the distinct rows of the step's candidates, row 0 as padding;
     - `target_column` int32 [K, T, B] and, with tied embeddings, `item_column`: where the target and
       the input stand in `columns`; untied, `item_column` points into `input_rows` int32 [K, C'];
-    - `in_batch_counts`, `negative_counts` float32 [K, C]: how often a column is a target or was drawn;
+    - `in_batch_counts`, `negative_counts` float32 [K, C]: how often a column is a target or was
+    drawn;
     - `negative_column` int32 [K, T, B, N] where negatives are not shared.
 
     With the full catalogue there are no columns: `item_column` and `target_column` are rows.

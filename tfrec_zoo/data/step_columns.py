@@ -1,9 +1,9 @@
 """The distinct rows of each training step, found in the input pipeline.
 
-A step of GRU4Rec touches its inputs, its targets and its negatives, some of them equal. Each distinct row
-is one column of the step: it is gathered, multiplied and written back once, and its gradient is
-the sum over its duplicates by construction. What the duplicates mean for the loss is kept as counts: how
-often a column is a target of the step, how often it was drawn as a negative.
+A step of GRU4Rec touches its inputs, its targets and its negatives, some of them equal. Each
+distinct row is one column of the step: it is gathered, multiplied and written back once, and its
+gradient is the sum over its duplicates by construction. What the duplicates mean for the loss is
+kept as counts: how often a column is a target of the step, how often it was drawn as a negative.
 """
 
 import numpy as np
@@ -29,8 +29,8 @@ def find_columns(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         rows: int32 [K, M], the rows that each of K steps touches.
 
     Returns:
-        columns: int32 [K, C], the distinct rows in ascending order, the padding row always in column 0
-            and again behind the last one, C rounded up (see `round_up_columns`).
+        columns: int32 [K, C], the distinct rows in ascending order, the padding row always in
+            column 0 and again behind the last one, C rounded up (see `round_up_columns`).
         column_of: int32 [K, M], the column of each entry of `rows`.
     """
     num_steps, num_rows = rows.shape

@@ -1,8 +1,8 @@
 """The schedule of whole sessions: batches of sessions of similar length, nothing carried over.
 
 The second schedule beside `tfrec_zoo.data.lanes`: gradients flow through all clicks of a session
-(PaddlePaddle's and RecPack's training). Sessions are bucketed by length, so that little of a batch is
-padding, and the last, incomplete batch of a bucket is kept.
+(PaddlePaddle's and RecPack's training). Sessions are bucketed by length, so that little of a batch
+is padding, and the last, incomplete batch of a bucket is kept.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ BATCHES_PER_RUN = 8
 
 
 def bucket_steps(num_examples: np.ndarray) -> np.ndarray:
-    """Returns the bucket of each session: its steps rounded up to 1, 2, 3, 4, 6, 8, 12, 16, 24, ..."""
+    """Returns each session's bucket: its steps rounded up to 1, 2, 3, 4, 6, 8, 12, 16, 24, ..."""
     power = 2 ** np.ceil(np.log2(np.maximum(num_examples, 1))).astype(np.int64)
     three_quarters = 3 * power // 4
     is_below = (num_examples <= three_quarters) & (power >= 4)
@@ -26,7 +26,8 @@ def bucket_steps(num_examples: np.ndarray) -> np.ndarray:
 def schedule_whole_sessions(
     starts: np.ndarray, lengths: np.ndarray, num_lanes: int, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """Lays out an epoch of whole sessions, in runs of up to `BATCHES_PER_RUN` batches of one length.
+    """Lays out an epoch of whole sessions, in runs of up to `BATCHES_PER_RUN` batches of one
+    length.
 
     Args:
         starts: int [S], position of each session's first click, in the order of play.

@@ -18,8 +18,9 @@ class GRUCell(tf_keras.layers.Layer):
         c = activation(v_c + (r * h) W_c)
         h' = (1 - z) * h + z * c
 
-    `tf_keras.layers.GRUCell(reset_after=False)` is the same cell with z for 1 - z and another order of the
-    blocks; its default is not this cell. Where `projects_input` is off, x is v - bias already (one-hot
+    `tf_keras.layers.GRUCell(reset_after=False)` is the same cell with z for 1 - z and another
+    order of the blocks; its default is not this cell. Where `projects_input` is off, x is v - bias
+    already (one-hot
     input: x is a row of the input matrix).
     """
 
@@ -78,8 +79,8 @@ class GRUCell(tf_keras.layers.Layer):
 class GRUStack(tf_keras.layers.Layer):
     """GRU layers on top of each other, any number and sizes; dropout goes into the carried state.
 
-    Every network of `tfrec_zoo.models.gru4rec.GRU4Rec` has this shape: an attribute `state_dims`, and a
-    call from inputs and states to the next states, the last of which is the session vector.
+    Every network of `tfrec_zoo.models.gru4rec.GRU4Rec` has this shape: an attribute `state_dims`,
+    and a call from inputs and states to the next states, the last of which is the session vector.
     """
 
     def __init__(

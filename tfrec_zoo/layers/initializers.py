@@ -10,8 +10,8 @@ import tf_keras
 class BlockInitializer(tf_keras.initializers.Initializer):
     """Fills a matrix `[rows, num_blocks * cols]`, each block as if it stood alone.
 
-    Uniform in [-s, s] or normal with standard deviation s, where s is `scale` or, with scale 0, Glorot's
-    sqrt(6 / (rows + cols)) of one block (GRU4Rec's original uses the same s for both).
+    Uniform in [-s, s] or normal with standard deviation s, where s is `scale` or, with scale 0,
+    Glorot's sqrt(6 / (rows + cols)) of one block (GRU4Rec's original uses the same s for both).
     """
 
     def __init__(
@@ -47,9 +47,9 @@ class BlockInitializer(tf_keras.initializers.Initializer):
 
 @tf_keras.saving.register_keras_serializable("tfrec_zoo")
 class RowTableInitializer(BlockInitializer):
-    """Fills a table of V item rows under the padding row; further columns, such as a bias, start at 0.
+    """Fills a table: the padding row and the last columns, such as a bias, with 0.
 
-    The matrix that is scaled is the one of V rows and `width - num_zero_columns` columns.
+    The rest is a matrix of V rows and `width - num_zero_columns` columns.
     """
 
     def __init__(self, seed: tuple[int, int], num_zero_columns: int = 0, **kwargs) -> None:

@@ -1,10 +1,11 @@
 """Ranking losses of session models: one value a row, for every kind of negatives.
 
-Conventions: `scores` float [R, C] are those of R events (rows) for C candidates (columns), after the score
-activation. A row's own target is one of the columns; a column may stand for several equal negatives.
-`Candidates` says so. In the formulas, t is the row's target column, m_ij how many of row i's negatives
-column j stands for (its own target occurrence not counted), sigma the logistic function.
-The formulas are those of Hidasi and Karatzoglou 2018 and of the official implementations.
+Conventions: `scores` float [R, C] are those of R events (rows) for C candidates (columns), after
+the score activation. A row's own target is one of the columns; a column may stand for several
+equal negatives. `Candidates` says so. In the formulas, t is the row's target column, m_ij how many
+of row i's negatives column j stands for (its own target occurrence not counted), sigma the
+logistic function. The formulas are those of Hidasi and Karatzoglou 2018 and of the official
+implementations.
 """
 
 from typing import NamedTuple
@@ -16,10 +17,10 @@ class Candidates(NamedTuple):
     """What the columns of a score matrix are to its rows.
 
     `is_target` bool [R, C]: the row's own target; `counts` float [R, C]: m_ij. The rest is for
-    cross-entropy, whose occurrences may have sampling corrections c (logQ): `log_weights` float [R, C]
-    is log w_ij, w_ij = sum of exp(c) over the occurrences in column j, the own target's included;
-    `target_correction` float [R] is c of the own target, `other_corrections` float [R] the sum of c over
-    the row's negatives.
+    cross-entropy, whose occurrences may have sampling corrections c (logQ): `log_weights` float
+    [R, C] is log w_ij, w_ij = sum of exp(c) over the occurrences in column j, the own target's
+    included; `target_correction` float [R] is c of the own target, `other_corrections` float [R]
+    the sum of c over the row's negatives.
     """
 
     is_target: tf.Tensor
@@ -38,7 +39,7 @@ _EPSILON = 1e-24
 def cross_entropy(
     scores: tf.Tensor, candidates: Candidates, label_smoothing: float = 0.0
 ) -> tf.Tensor:
-    """Softmax cross-entropy over the candidates, `L_i = logsumexp_j(s_ij + log w_ij) - (s_it + c_it)`.
+    """Softmax cross-entropy, `L_i = logsumexp_j(s_ij + log w_ij) - (s_it + c_it)`.
 
     With smoothing eps, the target has the mass 1 - eps and each other of M occurrences has eps / M.
 
@@ -66,7 +67,7 @@ def bpr(scores: tf.Tensor, candidates: Candidates) -> tf.Tensor:
 
 
 def bpr_mean(scores: tf.Tensor, candidates: Candidates) -> tf.Tensor:
-    """BPR averaged over the negatives (PaddlePaddle's), `-mean_j log sigma(r_it - r_ij)`; float [R]."""
+    """PaddlePaddle's BPR, a mean over negatives, `-mean_j log sigma(r_it - r_ij)`; float [R]."""
     total = bpr(scores, candidates) - tf.math.log(2.0)
     return total / tf.maximum(tf.reduce_sum(candidates.counts, axis=1), 1.0)
 
@@ -74,8 +75,8 @@ def bpr_mean(scores: tf.Tensor, candidates: Candidates) -> tf.Tensor:
 def top1(scores: tf.Tensor, candidates: Candidates) -> tf.Tensor:
     """TOP1, `L_i = (1/C) (1/2 + sum_j m_ij [sigma(r_ij - r_it) + sigma(r_ij^2)])`.
 
-    C counts all candidates of the row, its target included; the 1/2 is the target's own comparison, whose
-    regulariser the original takes back. Returns float [R].
+    C counts all candidates of the row, its target included; the 1/2 is the target's own
+    comparison, whose regulariser the original takes back. Returns float [R].
     """
     terms = candidates.counts * _top1_terms(scores, candidates)
     num_candidates = tf.reduce_sum(candidates.counts, axis=1) + 1
@@ -110,7 +111,7 @@ def pick_target(scores: tf.Tensor, candidates: Candidates) -> tf.Tensor:
 
 
 def softmax_over_negatives(scores: tf.Tensor, candidates: Candidates) -> tf.Tensor:
-    """Returns float [R, C]: the softmax of the scores over the row's negatives; 0 where it has none."""
+    """Returns the softmax of the scores over each row's negatives, float [R, C]; else 0."""
     has_negative = candidates.counts > 0
     masked = tf.where(has_negative, scores, LOG_ZERO)
     top = tf.stop_gradient(tf.reduce_max(masked, axis=1, keepdims=True))

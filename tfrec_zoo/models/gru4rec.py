@@ -19,9 +19,10 @@ _INPUT_DROPOUT, _STATE_DROPOUT = 0, 1
 class GRU4Rec(tf_keras.Model):
     """A recurrent network over the clicks of a session and a table of items that it scores.
 
-    `item_table` float [V + 1, H (+ 1)] holds an item's output vector and, as the last column, its bias:
-    the score is the product with `[h, 1]`. Row 0 is padding. Inputs are rows of the same table (tied), of
-    `input_table` [V + 1, E] (separate) or of `input_table` [V + 1, 3H], the one-hot input matrix.
+    `item_table` float [V + 1, H (+ 1)] holds an item's output vector and, as the last column, its
+    bias: the score is the product with `[h, 1]`. Row 0 is padding. Inputs are rows of the same
+    table (tied), of `input_table` [V + 1, E] (separate) or of `input_table` [V + 1, 3H], the
+    one-hot input matrix.
 
     Everything is a function of its arguments: the state goes in and comes out. For another network,
     override `make_network` with a layer that has the attributes and the call of `GRUStack`.
@@ -95,14 +96,15 @@ class GRU4Rec(tf_keras.Model):
         return self.trim_inputs(tf.gather(table, item_rows))
 
     def trim_inputs(self, rows: tf.Tensor) -> tf.Tensor:
-        """Returns the part of table rows [..., W] that is input, [..., E]: all but a tied table's bias."""
+        """Returns the input part [..., E] of table rows [..., W]: all but a tied table's bias."""
         return rows[..., : self.input_dim]
 
     def call(self, item_rows: tf.Tensor, states: States) -> tuple[tf.Tensor, States]:
         """Advances each session by one click, without dropout.
 
         Args:
-            item_rows: int32 [B]; 0, padding or an unknown item, leaves the session's state as it is.
+            item_rows: int32 [B]; 0, padding or an unknown item, leaves the session's state as it
+                is.
             states: float [B, H_i] of each layer.
 
         Returns:

@@ -1,4 +1,4 @@
-"""What a GRU4Rec network is made of; free of TensorFlow, so that a wrong flag is refused at once."""
+"""What a GRU4Rec network is made of; free of TensorFlow, so that flags are checked at once."""
 
 from dataclasses import dataclass
 

@@ -14,9 +14,10 @@ from tfrec_zoo.optimizers.update_rules import move, slot_names
 class RowGradient(NamedTuple):
     """The gradient of some rows of a table.
 
-    `rows` int32 [U] are distinct, except that the padding row 0 may be repeated with zero gradients;
-    `values` float [U, W] are the table's rows as they are before the step, which the step has gathered
-    anyway; `gradient` float [U, W]. Duplicates in the batch are summed already (sum, then square).
+    `rows` int32 [U] are distinct, except that the padding row 0 may be repeated with zero
+    gradients; `values` float [U, W] are the table's rows as they are before the step, which the
+    step has gathered anyway; `gradient` float [U, W]. Duplicates in the batch are summed already
+    (sum, then square).
     """
 
     rows: tf.Tensor
@@ -62,7 +63,9 @@ class RowSparseOptimizer(tf.Module):
         gradients = [g.gradient for g in table_gradients] + list(dense_gradients)
         gradients = clip(gradients, self.config.clip_norm)
         for (table, slots, given), gradient in zip(
-            zip(self._tables, self.table_slots, table_gradients, strict=True), gradients
+            zip(self._tables, self.table_slots, table_gradients, strict=True),
+            gradients,
+            strict=False,
         ):
             self._move_rows(table, slots, given._replace(gradient=gradient), table_rate, step)
         for variable, slots, gradient in zip(
@@ -126,7 +129,9 @@ class KerasOptimizer(tf.Module):
         gradients = clip(gradients, self.config.clip_norm)
         slices = [
             tf.IndexedSlices(gradient, given.rows, dense_shape=table.shape)
-            for gradient, given, table in zip(gradients, table_gradients, self._tables)
+            for gradient, given, table in zip(
+                gradients, table_gradients, self._tables, strict=False
+            )
         ]
         self.table_optimizer.apply_gradients(zip(slices, self._tables, strict=True))
         dense = zip(gradients[len(self._tables) :], self._dense, strict=True)

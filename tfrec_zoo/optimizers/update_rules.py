@@ -1,7 +1,8 @@
-"""How a gradient becomes a step: elementwise rules that serve whole variables and single rows alike.
+"""How a gradient becomes a step: elementwise rules that serve whole variables and single rows
+alike.
 
-A rule adapts a gradient to its history, the slots: `adapt(gradient, slots, step) -> adapted, slots`, all of
-one shape. What follows is the same for all of them (see `move`).
+A rule adapts a gradient to its history, the slots: `adapt(gradient, slots, step) -> adapted,
+slots`, all of one shape. What follows is the same for all of them (see `move`).
 """
 
 from collections.abc import Callable
@@ -42,7 +43,10 @@ def rmsprop(gradient: tf.Tensor, slots: Slots, step: tf.Tensor) -> tuple[tf.Tens
 
 
 def adadelta(gradient: tf.Tensor, slots: Slots, step: tf.Tensor) -> tuple[tf.Tensor, Slots]:
-    """`a = 0.95 a + 0.05 g^2; d = g sqrt(u + 1e-6) / sqrt(a + 1e-6); u = 0.95 u + 0.05 d^2` (Zeiler 2012)."""
+    """`a = 0.95 a + 0.05 g^2; d = g sqrt((u + 1e-6) / (a + 1e-6)); u = 0.95 u + 0.05 d^2`.
+
+    Zeiler 2012; the rate that goes with it is 1.
+    """
     del step
     accumulator = 0.95 * slots[0] + 0.05 * tf.square(gradient)
     delta = gradient * tf.sqrt((slots[1] + 1e-6) / (accumulator + 1e-6))
@@ -50,7 +54,7 @@ def adadelta(gradient: tf.Tensor, slots: Slots, step: tf.Tensor) -> tuple[tf.Ten
 
 
 def adam(gradient: tf.Tensor, slots: Slots, step: tf.Tensor) -> tuple[tf.Tensor, Slots]:
-    """Kingma and Ba 2015, beta 0.9 and 0.999; a row's moments move only when it is touched (lazy)."""
+    """Kingma and Ba 2015, beta 0.9 and 0.999; lazy: only touched rows' moments move."""
     moment = 0.9 * slots[0] + 0.1 * gradient
     square = 0.999 * slots[1] + 0.001 * tf.square(gradient)
     count = tf.cast(step, tf.float32)
