@@ -19,7 +19,7 @@ setup: $(INSTALLED)
 $(INSTALLED): setup.py pyproject.toml
 	@echo "== Creating the environment $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV)
-	@echo "== Installing TensorFlow and the other packages: some minutes, about 2 GB"
+	@echo "== Installing TensorFlow and the other packages: some minutes, 2.5 GB"
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $(INSTALLED)
 	@echo "== Installed"
