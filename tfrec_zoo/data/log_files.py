@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from tfrec_zoo.data.log_format import SessionColumns, expand_paths, find_format
 from tfrec_zoo.data.session_lines import read_session_lines
-from tfrec_zoo.data.text_errors import DELIMITERS, explain_failure, line_of_row, read_header
+from tfrec_zoo.data.text_errors import explain_failure, line_of_row, read_header
 from tfrec_zoo.data.time_column import BadTimeError, parse_times
 
 _BLOCK_BYTES = 1 << 24
@@ -104,7 +104,8 @@ def read_columns(paths: str | os.PathLike | Iterable, columns: SessionColumns) -
 
 
 def _read_text(path: Path, file_format: str, columns: SessionColumns) -> Iterator[_Block]:
-    names = list(columns.names) or read_header(path, file_format)
+    header, dialect = read_header(path, file_format)
+    names = list(columns.names) or header
     columns.check(names, "--column_names" if columns.names else str(path))
     row = 0 if columns.names else 1
     compression = "gzip" if path.name.endswith(".gz") else None
@@ -114,8 +115,8 @@ def _read_text(path: Path, file_format: str, columns: SessionColumns) -> Iterato
                 stream,
                 pa_csv.ReadOptions(column_names=names, skip_rows=row, block_size=_BLOCK_BYTES),
                 pa_csv.ParseOptions(
-                    delimiter=DELIMITERS[file_format],
-                    quote_char='"' if file_format == "csv" else False,
+                    delimiter=dialect.delimiter,
+                    quote_char='"' if dialect.is_quoted else False,
                 ),
                 pa_csv.ConvertOptions(include_columns=columns.used, column_types=_types(columns)),
             )
@@ -127,7 +128,7 @@ def _read_text(path: Path, file_format: str, columns: SessionColumns) -> Iterato
         if isinstance(error, OSError) and error.errno:
             raise
         if str(error) != "Empty CSV file":
-            raise ValueError(explain_failure(path, file_format, len(names), error)) from None
+            raise ValueError(explain_failure(path, dialect, len(names), error)) from None
 
 
 def _types(columns: SessionColumns) -> dict[str, pa.DataType]:

@@ -1,5 +1,6 @@
 """Logs of one session a line, its item ids separated by blanks: PaddlePaddle's gru4rec format."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ def read_session_lines(path: Path) -> tuple[np.ndarray, list[pa.DictionaryArray]
         items: the item ids of all lines, in pieces.
 
     Raises:
-        ValueError: a broken gzip stream, or not UTF-8.
+        ValueError: a broken gzip stream, or a line that is not UTF-8.
     """
     lengths, items = [np.zeros(0, np.int64)], []
     try:
@@ -35,11 +36,12 @@ def read_session_lines(path: Path) -> tuple[np.ndarray, list[pa.DictionaryArray]
     except (pa.ArrowInvalid, OSError) as error:
         if isinstance(error, OSError) and error.errno:
             raise
-        raise ValueError(explain_failure(path, "lines", None, error)) from None
+        if str(error) != "Empty CSV file":
+            raise ValueError(explain_failure(path, None, None, error)) from None
     return np.concatenate(lengths), items
 
 
-def _read_lines(path: Path):
+def _read_lines(path: Path) -> Iterator[pa.StringArray]:
     compression = "gzip" if path.name.endswith(".gz") else None
     with pa.input_stream(str(path), compression=compression) as stream:
         reader = pa_csv.open_csv(

@@ -1,11 +1,11 @@
-"""What is wrong with a text log, and where: slow walks through a file that a reader gave up."""
+"""Text logs line by line: their header, and what is wrong with one that a reader gave up."""
 
 import csv
 import gzip
 import io
-import os
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 DELIMITERS = {"tsv": "\t", "csv": ","}
@@ -13,41 +13,54 @@ DELIMITERS = {"tsv": "\t", "csv": ","}
 _GZIP_ERRORS = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
-def open_bytes(path: Path) -> io.BufferedIOBase:
-    """Opens a file to read, unpacked where its name ends in `.gz`."""
-    return gzip.open(path) if path.name.endswith(".gz") else open(path, "rb")
+@dataclass(frozen=True)
+class Dialect:
+    """How the lines of a text log split into fields."""
+
+    delimiter: str
+    is_quoted: bool
+
+    def split(self, line: str) -> list[str]:
+        """Returns the fields of a line."""
+        line = line.rstrip("\r\n")
+        if self.is_quoted:
+            return next(csv.reader([line], delimiter=self.delimiter), [""])
+        return line.split(self.delimiter)
 
 
-def read_header(path: Path, file_format: str) -> list[str]:
-    """Returns the fields of the first line.
+def read_header(path: Path, file_format: str) -> tuple[list[str], Dialect]:
+    """Returns the fields of the first line and how the lines split.
+
+    CSV has quotes. TSV has none, so that an id may hold a bare one, unless the file begins with a
+    quote, as the files of writers do that put every text in quotes.
 
     Raises:
         ValueError: the file is empty, its gzip stream is broken or the line is not UTF-8.
     """
     try:
         with open_bytes(path) as file:
-            line = file.readline()
-        if not line:
-            raise ValueError(f"{path} is empty, expected a header line and clicks")
-        return split_line(line.decode("utf-8-sig"), file_format)
+            line = file.readline().decode("utf-8-sig")
     except (*_GZIP_ERRORS, UnicodeDecodeError) as error:
-        raise ValueError(explain_failure(path, file_format, None, error)) from None
+        raise ValueError(explain_failure(path, None, None, error)) from None
+    if not line:
+        raise ValueError(f"{path} is empty, expected clicks")
+    dialect = Dialect(DELIMITERS[file_format], file_format == "csv" or line.startswith('"'))
+    return dialect.split(line), dialect
 
 
-def split_line(line: str, file_format: str) -> list[str]:
-    """Returns the fields of a line; CSV has quotes, TSV has none."""
-    line = line.rstrip("\r\n")
-    if file_format == "csv":
-        return next(csv.reader([line]), [""])
-    return line.split(DELIMITERS[file_format])
+def open_bytes(path: Path) -> io.BufferedIOBase:
+    """Opens a file to read, unpacked where its name ends in `.gz`."""
+    return gzip.open(path) if path.name.endswith(".gz") else open(path, "rb")
 
 
-def explain_failure(path: Path, file_format: str, num_fields: int | None, error: Exception) -> str:
+def explain_failure(
+    path: Path, dialect: Dialect | None, num_fields: int | None, error: Exception
+) -> str:
     """Returns one sentence on why `path` cannot be read: the first thing found wrong with it.
 
     Args:
         path: the file.
-        file_format: `tsv`, `csv` or `lines`.
+        dialect: how its lines split; None where that does not matter.
         num_fields: of each line; None where that does not matter.
         error: what the reader said, for the case that the walk finds nothing.
     """
@@ -58,8 +71,7 @@ def explain_failure(path: Path, file_format: str, num_fields: int | None, error:
                 text = line.decode()
             except UnicodeDecodeError:
                 return f"{path}, line {number}: the text is not UTF-8, convert the file first"
-            if num_fields and len(fields := split_line(text, file_format)) != num_fields:
-                found = f"{len(fields)} field{'s' if len(fields) > 1 else ''}"
+            if dialect and (found := len(dialect.split(text))) != num_fields:
                 return f"{path}, line {number}: expected {num_fields} fields, found {found}"
     except EOFError:
         return f"{path} is truncated: its gzip stream ends early, after line {number}"
@@ -76,9 +88,9 @@ def line_of_row(path: Path, row: int) -> int:
     raise ValueError(f"{path} has no row {row}")
 
 
-def _numbered_lines(path: str | os.PathLike) -> Iterator[tuple[int, bytes]]:
+def _numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yields the lines that are not empty (pyarrow passes over empty ones) with their numbers."""
-    with open_bytes(Path(path)) as file:
+    with open_bytes(path) as file:
         for number, line in enumerate(file, start=1):
             if line.rstrip(b"\r\n"):
                 yield number, line
