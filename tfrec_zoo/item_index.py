@@ -1,0 +1,60 @@
+"""The items that answer a request: the best of all scores, exactly.
+
+Rows are those of a vocabulary: row 0 is padding and no answer.
+"""
+
+import math
+
+import tensorflow as tf
+
+
+def top_items(
+    scores: tf.Tensor, k: int, excluded_rows: tf.Tensor | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the k best items of each request, by falling score, then by rising row.
+
+    Args:
+        scores: float [B, V + 1], the scores of all rows; their number is static.
+        k: answers of each request.
+        excluded_rows: int32 [B, E], items that must not be among the answers; 0: none.
+
+    Returns:
+        The rows, int32 [B, k], and their scores, float [B, k]. Where fewer than k items remain the
+        rest are rows 0 with scores -inf.
+    """
+    batch_size, num_rows = tf.shape(scores)[0], scores.shape[1]
+    masked_rows = tf.zeros([batch_size, 1], tf.int32)
+    if excluded_rows is not None:
+        masked_rows = tf.concat([masked_rows, excluded_rows], axis=1)
+    requests = tf.broadcast_to(tf.range(batch_size)[:, None], tf.shape(masked_rows))
+    places = tf.stack([requests, masked_rows], axis=2)
+    lowest = tf.fill(tf.shape(masked_rows), -math.inf)
+    scores = tf.tensor_scatter_nd_update(scores, places, lowest)
+
+    best, rows = _top_k(scores, min(k, num_rows))
+    missing = [[0, 0], [0, max(k - num_rows, 0)]]
+    best = tf.pad(best, missing, constant_values=-math.inf)
+    rows = tf.pad(rows, missing)
+    return tf.where(best == -math.inf, 0, rows), best
+
+
+def _top_k(scores: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns what `tf.math.top_k` does, for many columns several times faster.
+
+    An element of the k best lies in one of the k blocks with the greatest maxima: otherwise each of
+    those would hold an element before it. Ties go to the lower block and so to the lower column.
+    """
+    num_columns = scores.shape[1]
+    # The number of blocks and that of the elements in the best of them are about the same.
+    block_size = max(1, round(math.sqrt(num_columns / k)))
+    num_blocks = -(-num_columns // block_size)
+    if num_blocks < 4 * k:
+        return tf.math.top_k(scores, k)
+    missing = num_blocks * block_size - num_columns
+    scores = tf.pad(scores, [[0, 0], [0, missing]], constant_values=-math.inf)
+    blocks = tf.reshape(scores, [-1, num_blocks, block_size])
+    chosen = tf.sort(tf.math.top_k(tf.reduce_max(blocks, axis=2), k).indices, axis=1)
+    candidates = tf.reshape(tf.gather(blocks, chosen, batch_dims=1), [-1, k * block_size])
+    best, places = tf.math.top_k(candidates, k)
+    block = tf.gather(chosen, places // block_size, batch_dims=1)
+    return best, block * block_size + places % block_size
