@@ -18,8 +18,8 @@ from tfrec_zoo.run_folder import RunFolder
 from tfrec_zoo.vocabulary import Vocabulary
 
 PROGRAM = "gru4rec"
-# Of config.json, what an experiment is not made of: the trainer's keys and those of an export.
-_OTHER_KEYS = ("program", "data", "export")
+# Of config.json, what an experiment is not made of: the kind of run, and what an export adds.
+_OTHER_KEYS = ("program", "export")
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,15 @@ class RestoredGRU4Rec:
         model: the network and its tables, ready for inference.
         vocabulary: raw ids <-> rows of the tables.
         experiment: how it was trained.
-        checkpoint: where its weights come from, as TensorFlow names a checkpoint.
+        checkpoint: TensorFlow's name of where its weights come from; None: from memory.
+        run: the folder of its run, None where there is none.
     """
 
     model: GRU4Rec
     vocabulary: Vocabulary
     experiment: GRU4RecExperiment
-    checkpoint: str
+    checkpoint: str | None = None
+    run: RunFolder | None = None
 
 
 def restore_gru4rec(
@@ -62,7 +64,7 @@ def restore_gru4rec(
     vocabulary = folder.load_vocabulary()
     model = model_class(experiment.model, vocabulary.num_rows)
     _read_weights(tf.train.Checkpoint(model=model), checkpoint)
-    return RestoredGRU4Rec(model, vocabulary, experiment, checkpoint)
+    return RestoredGRU4Rec(model, vocabulary, experiment, checkpoint, folder)
 
 
 def load_exported_gru4rec(

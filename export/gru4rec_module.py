@@ -1,0 +1,162 @@
+"""What TensorFlow Serving runs of GRU4Rec: raw ids in, the best items out."""
+
+import os
+import uuid
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec_zoo.export.session_player import make_player
+from tfrec_zoo.item_index import top_items
+from tfrec_zoo.models.gru4rec import GRU4Rec, States
+from tfrec_zoo.vocabulary import Vocabulary
+
+Answer = dict[str, tf.Tensor]
+
+
+class GRU4RecModule(tf.Module):
+    """A trained GRU4Rec with its vocabulary inside, made of stock TensorFlow operations alone.
+
+    The answer to a session are the `k` items with the greatest activated scores, ties by row; for
+    `cross_entropy` the scores are the logits. A session without a known item (its state is zero)
+    gets the most popular items of the training data, with their shares of its clicks as scores.
+    Ids that are unknown or "" are passed over, wherever they stand. Where fewer than `k` items
+    are left the answer ends in "" with scores -inf.
+
+    Signatures (`trace_signatures`), where the first is also `serving_default`:
+
+    - `recommend`: `session_items` string [B, T] -> `items` string [B, K], `scores` float [B, K];
+    - `recommend_excluding`: in addition `exclude_items` string [B, E], which are never answered;
+    - `step`: `item` string [B], `state_i` float [B, H_i] of each layer, zeros before the first
+      click -> `items`, `scores`, `next_state_i`;
+    - `recommend_rows`: `session_rows` int32 [B, T], rows of the vocabulary, 0 and rows outside of
+      it are passed over -> `rows` int32 [B, K], 0 for no item, `scores`.
+
+    Attributes:
+        weights: the variables of the Python model, in its order.
+        item_ids: string [V + 1], the raw id of each row.
+        popularity: float [V + 1], share of each row in the clicks of the training data.
+    """
+
+    def __init__(
+        self, model: GRU4Rec, vocabulary: Vocabulary, vocabulary_path: str | os.PathLike, k: int
+    ) -> None:
+        """Takes the weights of a model that lives on one device.
+
+        Args:
+            model: the network and its tables.
+            vocabulary: of the tables' rows.
+            vocabulary_path: where it has been saved; the file becomes an asset of its name.
+            k: number of items in an answer.
+
+        Raises:
+            ValueError: k is below 1, or the model has another number of rows than the vocabulary.
+        """
+        super().__init__(name="gru4rec")
+        if k < 1:
+            raise ValueError(f"k must be at least 1, got {k}")
+        if model.num_rows != vocabulary.num_rows:
+            raise ValueError(
+                f"the model has {model.num_rows} rows and the vocabulary {vocabulary.num_rows}: "
+                "they are not of one run"
+            )
+        self.weights = list(model.weights)
+        self.item_ids = tf.Variable(
+            vocabulary.raw_ids(np.arange(vocabulary.num_rows)), trainable=False, name="item_ids"
+        )
+        counts = vocabulary.row_counts()
+        shares = counts / max(counts.sum(), 1)
+        self.popularity = tf.Variable(shares.astype(np.float32), trainable=False, name="popularity")
+        self._rows_of_ids = tf.lookup.StaticHashTable(
+            _VocabularyInitializer(vocabulary_path, vocabulary.num_rows), default_value=0
+        )
+        self._k = k
+        self._num_rows = model.num_rows
+        self._state_dims = model.network.state_dims
+        # Functions, not the model: tracked, it would bring its Keras metadata into the export.
+        self._play = make_player(model)
+        self._advance = model.__call__
+        self._score = model.score
+
+    def trace_signatures(self) -> dict[str, Callable]:
+        """Returns the signature functions by name, traced for any batch size and length."""
+        session = tf.TensorSpec([None, None], tf.string, "session_items")
+        excluded = tf.TensorSpec([None, None], tf.string, "exclude_items")
+        rows = tf.TensorSpec([None, None], tf.int32, "session_rows")
+        item = tf.TensorSpec([None], tf.string, "item")
+        states = {
+            f"state_{layer}": tf.TensorSpec([None, width], tf.float32, f"state_{layer}")
+            for layer, width in enumerate(self._state_dims)
+        }
+
+        def trace(function: Callable, **inputs: tf.TensorSpec) -> Callable:
+            return tf.function(function, autograph=False).get_concrete_function(**inputs)
+
+        recommend = trace(self.recommend, session_items=session)
+        return {
+            "serving_default": recommend,
+            "recommend": recommend,
+            "recommend_excluding": trace(
+                self.recommend_excluding, session_items=session, exclude_items=excluded
+            ),
+            "step": trace(self.step, item=item, **states),
+            "recommend_rows": trace(self.recommend_rows, session_rows=rows),
+        }
+
+    def recommend(self, session_items: tf.Tensor) -> Answer:
+        """Answers the sessions `session_items`, see the class."""
+        states = self._play(self._look_up(session_items))
+        return self._name_items(*self._answer(states))
+
+    def recommend_excluding(self, session_items: tf.Tensor, exclude_items: tf.Tensor) -> Answer:
+        """Answers the sessions with other items than `exclude_items`, see the class."""
+        states = self._play(self._look_up(session_items))
+        return self._name_items(*self._answer(states, self._look_up(exclude_items)))
+
+    def step(self, item: tf.Tensor, **state: tf.Tensor) -> Answer:
+        """Advances the states by the click on `item` and answers, see the class."""
+        states = tuple(state[f"state_{layer}"] for layer in range(len(self._state_dims)))
+        _, states = self._advance(self._look_up(item), states)
+        next_states = {f"next_state_{layer}": state for layer, state in enumerate(states)}
+        return self._name_items(*self._answer(states)) | next_states
+
+    def recommend_rows(self, session_rows: tf.Tensor) -> Answer:
+        """Answers sessions of rows by rows, see the class."""
+        is_row = (session_rows > 0) & (session_rows < self._num_rows)
+        rows, scores = self._answer(self._play(tf.where(is_row, session_rows, 0)))
+        return {"rows": rows, "scores": scores}
+
+    def _look_up(self, items: tf.Tensor) -> tf.Tensor:
+        return tf.cast(self._rows_of_ids.lookup(items), tf.int32)
+
+    def _answer(
+        self, states: States, excluded_rows: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        is_empty = tf.reduce_all(tf.concat(states, axis=1) == 0.0, axis=1, keepdims=True)
+        scores = tf.where(is_empty, self.popularity, self._score(states[-1]))
+        return top_items(scores, self._k, excluded_rows)
+
+    def _name_items(self, rows: tf.Tensor, scores: tf.Tensor) -> Answer:
+        return {"items": tf.gather(self.item_ids, rows), "scores": scores}
+
+
+class _VocabularyInitializer(tf.lookup.TextFileInitializer):
+    """Fills a table with id -> row from a vocabulary file, whose line number is the row."""
+
+    def __init__(self, path: str | os.PathLike, num_rows: int) -> None:
+        super().__init__(
+            os.fspath(path),
+            key_dtype=tf.string,
+            key_index=0,
+            value_dtype=tf.int64,
+            value_index=tf.lookup.TextFileIndex.LINE_NUMBER,
+            vocab_size=num_rows,
+        )
+        # TensorFlow's own name is made of the path: it would leave this machine inside the graph,
+        # and a process that loads two exports written through one path would look up in the first.
+        self._unique_name = f"vocabulary_{uuid.uuid4().hex}"
+
+    @property
+    def _shared_name(self) -> str:
+        return self._unique_name
