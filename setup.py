@@ -47,6 +47,8 @@ setup(
         "tensorflow-recommenders==0.7.7",
         "tensorflow-datasets>=4.9.9,<5",
         "absl-py>=2.1",
+        # tensorflow-datasets 4.9.10 needs it and does not declare it for current Pythons.
+        "importlib_resources>=6",
         "numpy>=1.26",
         "pandas>=2.2",
         "pyarrow>=16",
