@@ -128,6 +128,17 @@ def test_parquet_ids_and_times_of_any_type(tmp_path):
         assert rows == list(zip(["5", "5"], expected_items, expected_times, strict=True))
 
 
+def test_parquet_dictionaries_in_any_order_and_with_ids_that_no_row_has(tmp_path):
+    frame = pd.DataFrame(ROWS, columns=["SessionId", "ItemId", "Time"])
+    frame["ItemId"] = pd.Categorical(frame["ItemId"], ["unused", "", "ü x", "NA", "7", "007"])
+    frame["SessionId"] = pd.Categorical(frame["SessionId"], ["s9", "s3", "s2", "s1"])
+    frame.to_parquet(tmp_path / "log.parquet")
+    columns = read_columns(tmp_path / "log.parquet", SessionColumns())
+    assert rows_of(columns) == ROWS
+    assert columns.item_ids.tolist() == ["007", "7", "NA", "ü x"]
+    assert columns.session_ids.tolist() == ["s1", "s2", "s3"]
+
+
 def test_several_files_are_one_log(tmp_path):
     write(tmp_path / "day-1.tsv", TSV)
     write(tmp_path / "day-2.csv", TSV.replace("\t", ","))
@@ -242,6 +253,7 @@ def test_broken_gzip_files(tmp_path, name):
         ("ItemId", ["a", None], r"log.parquet, row 2: ItemId is missing"),
         ("SessionId", ["", "a"], r"log.parquet, row 1: SessionId is empty"),
         ("ItemId", [1.0, 2.0], r"column 'ItemId' must hold texts or integers, its type is double"),
+        ("ItemId", [["a"], ["b"]], r"column 'ItemId' must hold texts or integers, its type is lis"),
         ("Time", [1.0, None], r"log.parquet, row 2: Time is None, expected a number"),
         ("Time", [1.0, float("inf")], r"log.parquet, row 2: Time is inf, expected a number"),
         ("Time", ["1", "x"], r"log.parquet, row 2: Time is 'x', expected a number"),

@@ -71,12 +71,17 @@ def _write_parquet(path: Path, names: list[str], blocks: Iterable[list[pa.Array]
     writer = None
     try:
         for block in blocks:
-            batch = pa.record_batch(block, names=names)
+            batch = pa.record_batch([_narrow(column) for column in block], names=names)
             writer = writer or pq.ParquetWriter(path, batch.schema, compression="zstd")
             writer.write_batch(batch)
     finally:
         if writer:
             writer.close()
+
+
+def _narrow(column: pa.Array) -> pa.Array:
+    """Returns texts as the plain strings that other readers expect, the rest as it is."""
+    return column.cast(pa.string()) if pa.types.is_large_string(column.type) else column
 
 
 def _open_output(path: Path) -> pa.NativeFile:
