@@ -57,8 +57,10 @@ def build_alias_table(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray
     (Huebschle-Schneider and Sanders 2019).
     """
     scaled = probabilities * (len(probabilities) / probabilities.sum())
-    light = np.flatnonzero(scaled < 1)
-    heavy = np.flatnonzero(scaled >= 1)
+    is_light = scaled < 1
+    # Rounding may leave all of some equal probabilities just below 1: one must be there to fill.
+    is_light[np.argmax(scaled)] = False
+    light, heavy = np.flatnonzero(is_light), np.flatnonzero(~is_light)
     deficit = np.cumsum(1 - scaled[light])
     surplus = np.cumsum(scaled[heavy] - 1)
     keep = np.minimum(scaled, 1)
