@@ -50,9 +50,9 @@ class GRU4RecStep(tf.Module):
         Returns:
             The sum of the valid events' losses, float [], and the states after it.
         """
-        rows = [batch.get("columns", tf.range(self.model.num_rows))]
+        rows = [batch["columns"] if "columns" in batch else tf.range(self.model.num_rows)]
         if len(self._tables) > 1:
-            rows.append(batch.get("input_rows", rows[0]))
+            rows.append(batch["input_rows"])
         values = [tf.gather(table, r) for table, r in zip(self._tables, rows, strict=True)]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values + self._dense)
@@ -60,7 +60,10 @@ class GRU4RecStep(tf.Module):
             losses = tf.where(tf.reshape(batch["is_valid"], [-1]), losses, 0.0)
             loss_sum = tf.reduce_sum(losses)
             objective = loss_sum / self._divisor(batch)
-        gradients = tape.gradient(objective, values + self._dense)
+        # A gather's gradient has duplicate slices, which are summed before they are clipped.
+        gradients = [
+            tf.convert_to_tensor(g) for g in tape.gradient(objective, values + self._dense)
+        ]
         table_gradients = [
             RowGradient(*parts) for parts in zip(rows, values, gradients[: len(rows)], strict=True)
         ]

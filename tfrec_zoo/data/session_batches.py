@@ -28,15 +28,16 @@ class SessionBatches:
     A block holds, for K steps of T clicks in B lanes,
 
     - `num_steps` int32 []: how many of the K steps are real (the others are not run);
-    - `is_first`, `is_valid` bool [K, T, B]: a session begins here; the lane is not silent;
+    - `is_first`, `is_valid` bool [K, T, B]: a session, or a piece of one, begins here; the lane is
+      not silent;
     - `columns` int32 [K, C]: the distinct rows of the step's candidates, row 0 as padding;
     - `target_column` int32 [K, T, B] and, with tied embeddings, `item_column`: where the target and
       the input stand in `columns`; untied, `item_column` points into `input_rows` int32 [K, C'];
-    - `in_batch_counts`, `negative_counts` float32 [K, C]: how often a column is a target or was
-    drawn;
+    - `in_batch_counts`, `negative_counts` float32 [K, C]: targets and draws that are this column;
     - `negative_column` int32 [K, T, B, N] where negatives are not shared.
 
-    With the full catalogue there are no columns: `item_column` and `target_column` are rows.
+    With the full catalogue there are no columns: `target_column` and, with tied embeddings,
+    `item_column` are rows.
     """
 
     def __init__(
@@ -65,10 +66,11 @@ class SessionBatches:
         self.config = config
         self._rows = sessions.rows
         self._has_tied_inputs = has_tied_inputs
-        self._is_start = np.zeros(len(sessions.rows), bool)
-        self._is_start[sessions.offsets[:-1]] = True
         self._starts, self._lengths = cut_sessions(sessions.offsets, config.max_session_length)
-        self._start_times = sessions.start_times
+        self._is_start = np.zeros(len(sessions.rows), bool)
+        self._is_start[self._starts] = True
+        owner = np.searchsorted(sessions.offsets, self._starts, side="right") - 1
+        self._start_times = np.asarray(sessions.start_times)[owner]
         self._seed = seed
         self._sampler = None
         if config.num_negatives:
@@ -113,8 +115,7 @@ class SessionBatches:
             return rng.permutation(len(self._starts))
         if self.config.session_order == "file":
             return np.arange(len(self._starts))
-        owner = np.cumsum(self._is_start)[self._starts] - 1
-        return np.argsort(self._start_times[owner], kind="stable")
+        return np.argsort(self._start_times, kind="stable")
 
     def _make_block(self, positions: np.ndarray, entropy: tuple[int, ...]) -> Block:
         num_steps = len(positions)
@@ -128,22 +129,24 @@ class SessionBatches:
             "is_first": self._is_start[np.maximum(positions, 0)] & is_valid,
             "is_valid": is_valid,
         }
+        if self._has_tied_inputs:
+            block["item_column"] = items
+        else:
+            block["input_rows"], column_of = find_columns(items.reshape(len(items), -1))
+            block["item_column"] = column_of.reshape(items.shape)
         if self.config.is_full_catalogue:
-            return block | {"item_column": items, "target_column": targets}
+            return block | {"target_column": targets}
         return block | self._make_columns(items, targets, np.random.default_rng(entropy))
 
     def _make_columns(
         self, items: np.ndarray, targets: np.ndarray, rng: np.random.Generator
     ) -> Block:
-        """Returns the part of a block that is about its distinct rows."""
+        """Returns the part of a block that is about its candidates' distinct rows."""
         negatives = self._draw_negatives(rng, targets.shape)
         groups = {"target_column": targets, "negatives": negatives}
         result = {}
         if self._has_tied_inputs:
             groups["item_column"] = items
-        else:
-            result["input_rows"], column_of = find_columns(items.reshape(len(items), -1))
-            result["item_column"] = column_of.reshape(items.shape)
         sizes = [group[0].size for group in groups.values()]
         flat = [group.reshape(len(group), -1) for group in groups.values()]
         result["columns"], column_of = find_columns(np.concatenate(flat, axis=1))
