@@ -202,3 +202,17 @@ def test_config_refuses(options, message):
     assert issubclass(PreparationConfig, Config)
     with pytest.raises(dataclasses.FrozenInstanceError):
         PreparationConfig().test_seconds = 1.0
+
+
+def test_a_session_that_ends_just_on_the_limit_is_in_the_test_part():
+    frame = pd.DataFrame(
+        {
+            "SessionId": [1, 1, 2, 2, 3, 3, 4, 4],
+            "ItemId": [1, 2] * 4,
+            "Time": [100, 899, 100, 900, 100, 1000, 0, 1],
+        }
+    )
+    config = PreparationConfig(test_seconds=100.0, min_item_support=1, use_validation=False)
+    parts = prepare_sessions(session_log_from_frame(frame), config).parts
+    assert parts["test"].session_ids.tolist() == ["2", "3"]
+    assert parts["train_full"].session_ids.tolist() == ["1", "4"]
