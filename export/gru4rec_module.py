@@ -133,12 +133,34 @@ class GRU4RecModule(tf.Module):
     def _answer(
         self, states: States, excluded_rows: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        is_empty = tf.reduce_all(tf.concat(states, axis=1) == 0.0, axis=1, keepdims=True)
-        scores = tf.where(is_empty, self.popularity, self._score(states[-1]))
-        return top_items(scores, self._k, excluded_rows)
+        return answer(self._score, self.popularity, states, self._k, excluded_rows)
 
     def _name_items(self, rows: tf.Tensor, scores: tf.Tensor) -> Answer:
         return {"items": tf.gather(self.item_ids, rows), "scores": scores}
+
+
+def answer(
+    score: Callable[[tf.Tensor], tf.Tensor],
+    popularity: tf.Tensor,
+    states: States,
+    k: int,
+    excluded_rows: tf.Tensor | None = None,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the best items of sessions: the popular ones where a session has no known click.
+
+    Args:
+        score: from session vectors float [B, H] to scores float [B, V + 1].
+        popularity: float [V + 1], the scores for a session without a click.
+        states: float [B, H_i] of each layer; all zero: no click.
+        k: how many items.
+        excluded_rows: int32 [B, E], not to be answered.
+
+    Returns:
+        rows int32 [B, K] and scores float [B, K], see `tfrec_zoo.item_index.top_items`.
+    """
+    is_empty = tf.reduce_all(tf.concat(states, axis=1) == 0.0, axis=1, keepdims=True)
+    scores = tf.where(is_empty, popularity, score(states[-1]))
+    return top_items(scores, k, excluded_rows)
 
 
 class _VocabularyInitializer(tf.lookup.TextFileInitializer):

@@ -16,6 +16,7 @@ from tfrec_zoo.run_folder import RunFolder
 from tfrec_zoo.trainers.block_runner import make_block_runner
 from tfrec_zoo.trainers.profiler import StepProfiler
 from tfrec_zoo.trainers.progress import Progress
+from tfrec_zoo.trainers.scalars import write_scalar
 from tfrec_zoo.trainers.training_state import CheckpointedState, TrainingState
 
 States = tuple[tf.Tensor, ...]
@@ -148,7 +149,7 @@ class Trainer:
         state.epoch_loss_sum += float(losses.sum(dtype=np.float64))
         self._profiler.after(state.step)
         loss = float(losses.sum(dtype=np.float64)) / max(num_events, 1)
-        tf.summary.scalar("train/loss", loss, step=state.step)
+        write_scalar("train/loss", loss, state.step)
         progress.update(num_events, loss)
 
     def _refuse_nan(self, losses: np.ndarray) -> None:
@@ -222,7 +223,7 @@ class Trainer:
         for name, value in line.items():
             if isinstance(value, float):
                 tag = name if "/" in name else f"epoch/{name}"
-                tf.summary.scalar(tag, value, step=self.state.step)
+                write_scalar(tag, value, self.state.step)
         self._writer.flush()
 
     def _maybe_save(self) -> None:

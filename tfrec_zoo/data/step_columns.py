@@ -49,8 +49,7 @@ def find_columns(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     column = np.cumsum(is_new, axis=1, dtype=np.int32) - 1
     num_columns = round_up_columns(int(column[:, -1].max()) + 1, num_rows + 1)
     columns = np.full((num_steps, num_columns), PADDING_ROW, np.int32)
-    step = np.nonzero(is_new)[0]
-    columns[step, column[is_new]] = keys[is_new]
+    np.put_along_axis(columns, column, keys.astype(np.int32), axis=1)
     column_of = np.empty((num_steps, num_rows + 1), np.int32)
     np.put_along_axis(column_of, places, column, axis=1)
     return columns, column_of[:, 1:]
