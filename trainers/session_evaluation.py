@@ -32,8 +32,8 @@ class SessionRanks:
     """Where each next item of the sessions stands, in the order of the clicks.
 
     Attributes:
-        num_greater: int32 [E], candidates other than the target that score above it.
-        num_equal: int32 [E], candidates other than the target that score exactly as it.
+        num_greater: int64 [E], candidates other than the target that score above it.
+        num_equal: int64 [E], candidates other than the target that score exactly as it.
         target_rows: int32 [E], the item that followed.
         positions: int64 [E], the clicks of the session before it: 1, 2, 3, ...
         num_candidates: how many items competed.
@@ -51,6 +51,68 @@ class SessionRanks:
         return ranks_from_counts(self.num_greater, self.num_equal, tie_rule, rng)
 
 
+class SessionRanker:
+    """Ranks the next items of sessions under a model, again and again as its weights change.
+
+    What it does is compiled at its first call for every shape, which takes a second or so.
+    """
+
+    def __init__(self, model: GRU4Rec, *, jit_compile: bool = True) -> None:
+        """Takes the model.
+
+        Args:
+            model: the network and its tables, V + 1 rows.
+            jit_compile: compile with XLA. Without it the ranks under a non-linear
+                `score_activation` may take a tie for a difference.
+        """
+        self.model = model
+        self._player = SessionPlayer(model, jit_compile=jit_compile)
+        self._score = tf.function(model.score, jit_compile=jit_compile)
+        # Apart from the scores, so that every comparison reads the same stored numbers: in one
+        # function an activation may be computed twice, and not to the same bit.
+        self._count = tf.function(count_competitors, jit_compile=jit_compile)
+
+    def rank(
+        self,
+        sessions: Sessions,
+        candidate_rows: np.ndarray | None = None,
+        *,
+        memory_budget: int = MEMORY_BUDGET,
+        progress: ProgressCallback | None = None,
+    ) -> SessionRanks:
+        """Ranks the next item of every click that has one, see `rank_sessions`."""
+        is_candidate = mark_candidates(candidate_rows, self.model.num_rows)
+        _, target_rows, positions = next_item_events(sessions.rows, sessions.offsets)
+        num_events = len(target_rows)
+        if not num_events:
+            raise ValueError(
+                f"there is nothing to predict: none of the {sessions.num_sessions} sessions has a "
+                "second click"
+            )
+        size = chunk_size(self.model.num_rows, num_events, memory_budget)
+        event_of_click = _number_events(sessions.offsets)
+        counts = np.zeros((2, num_events), np.int64)
+        num_done = 0
+        played = self._player.play(sessions.rows, sessions.offsets)
+        for clicks, vectors in regroup(played, size):
+            events = event_of_click[clicks]
+            counts[:, events] = self._count_chunk(vectors, target_rows[events], is_candidate, size)
+            num_done += len(events)
+            if progress:
+                progress(num_done, num_events)
+        return SessionRanks(*counts, target_rows, positions, int(np.count_nonzero(is_candidate)))
+
+    def _count_chunk(
+        self, vectors: np.ndarray, target_rows: np.ndarray, is_candidate: np.ndarray, size: int
+    ) -> np.ndarray:
+        """Returns the counts of greater and equal scores, int64 [2, n], of n <= `size` events."""
+        scores = self._score(pad_to(vectors, size))
+        counts = self._count(scores, pad_to(target_rows, size), is_candidate)
+        *counts, num_nan = np.stack(counts)[:, : len(vectors)]
+        _refuse_nan(num_nan, target_rows)
+        return np.stack(counts)
+
+
 def rank_sessions(
     model: GRU4Rec,
     sessions: Sessions,
@@ -58,7 +120,6 @@ def rank_sessions(
     *,
     memory_budget: int = MEMORY_BUDGET,
     progress: ProgressCallback | None = None,
-    jit_compile: bool = True,
 ) -> SessionRanks:
     """Ranks the next item of every click that has one among all items, or among some.
 
@@ -73,43 +134,16 @@ def rank_sessions(
         memory_budget: bytes that the scores of one chunk of events, float32 [events, V + 1], may
             take; no less than `MIN_EXACT_EVENTS` events make a chunk.
         progress: is told the number of events ranked so far, and of all.
-        jit_compile: compile with XLA. Without it the ranks of a non-linear `score_activation` may
-            take a tie for a difference.
 
     Raises:
         ValueError: candidates that are no items, no next item at all, or scores that are NaN.
     """
-    is_candidate = mark_candidates(candidate_rows, model.num_rows)
-    _, target_rows, positions = next_item_events(sessions.rows, sessions.offsets)
-    if not len(target_rows):
-        raise ValueError(
-            f"there is nothing to predict: none of the {sessions.num_sessions} sessions has a "
-            "second click"
-        )
-    size = chunk_size(model.num_rows, len(target_rows), memory_budget)
-    score = tf.function(model.score, jit_compile=jit_compile)
-    # Apart from `score`, so that every comparison reads the same stored numbers: fused with it, an
-    # activation could be computed twice, and not to the same bit.
-    count = tf.function(count_competitors, jit_compile=jit_compile)
-    event_of_click = _number_events(sessions.offsets)
-    counts = np.zeros((2, len(target_rows)), np.int32)
-    num_done = 0
-    player = SessionPlayer(model, jit_compile=jit_compile)
-    for clicks, vectors in regroup(player.play(sessions.rows, sessions.offsets), size):
-        events = event_of_click[clicks]
-        num_events = len(events)
-        scores = score(pad_to(vectors, size))
-        *found, num_nan = count(scores, pad_to(target_rows[events], size), is_candidate)
-        _refuse_nan(num_nan.numpy()[:num_events], target_rows[events])
-        counts[:, events] = np.stack(found)[:, :num_events]
-        num_done += num_events
-        if progress:
-            progress(num_done, len(target_rows))
-    return SessionRanks(*counts, target_rows, positions, int(np.count_nonzero(is_candidate)))
+    ranker = SessionRanker(model)
+    return ranker.rank(sessions, candidate_rows, memory_budget=memory_budget, progress=progress)
 
 
 def evaluate_sessions(
-    model: GRU4Rec,
+    model: GRU4Rec | SessionRanker,
     sessions: Sessions,
     ks: Iterable[int] = (20,),
     tie_rule: str = "pessimistic",
@@ -125,7 +159,7 @@ def evaluate_sessions(
     """Returns the metrics of a model on sessions; nothing is carried from one call to the next.
 
     Args:
-        model: the network and its tables.
+        model: the network and its tables; or a ranker of it, compiled once for many evaluations.
         sessions: the test sessions.
         ks: cut-offs.
         tie_rule: see `tfrec_zoo.metrics.ranking`, where its peers' names are, too.
@@ -150,7 +184,8 @@ def evaluate_sessions(
     ks, tie_rule = tuple(ks), resolve_tie_rule(tie_rule)
     if row_counts is None and (by_popularity or baselines_from is not None):
         raise ValueError("by_popularity and baselines need row_counts, the training clicks by row")
-    found = rank_sessions(model, sessions, candidate_rows, progress=progress)
+    ranker = model if isinstance(model, SessionRanker) else SessionRanker(model)
+    found = ranker.rank(sessions, candidate_rows, progress=progress)
     ranks = found.ranks(tie_rule, seed)
     metrics = ranking_metrics(ranks, ks) | {
         "num_test_events": len(ranks),
@@ -165,7 +200,7 @@ def evaluate_sessions(
         groups = metrics_by_popularity(ranks, found.target_rows, row_counts, ks)
         metrics |= _flatten("popularity", groups)
     if baselines_from is not None:
-        is_candidate = mark_candidates(candidate_rows, model.num_rows)
+        is_candidate = mark_candidates(candidate_rows, ranker.model.num_rows)
         ranks = _baseline_ranks(sessions, baselines_from, row_counts, tie_rule, seed, is_candidate)
         for name, baseline in ranks.items():
             metrics |= _flatten_group(f"baseline_{name}", ranking_metrics(baseline, ks))

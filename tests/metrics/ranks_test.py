@@ -46,3 +46,15 @@ def test_equal_item_vectors_score_equally_in_every_column(num_rows, width):
     targets = np.full(MIN_EXACT_EVENTS, num_rows - 1, np.int32)
     _, equal, _ = count_competitors(score(vectors), targets, np.ones(num_rows, bool))
     np.testing.assert_array_equal(equal, num_rows - 1)
+
+
+def test_a_catalogue_beyond_two_million_items_is_counted_in_blocks():
+    num_rows = 2**21 + 1000
+    scores = np.tile(np.arange(num_rows, dtype=np.float32) // 2, (1, 1))
+    targets = np.array([num_rows - 7], np.int32)
+    is_candidate = np.arange(num_rows) > 0
+    counts = np.ravel(count_competitors(tf.constant(scores), targets, is_candidate))
+    assert counts.tolist() == [6, 1, 0]
+    lowest = np.array([2], np.int32)
+    counts = np.ravel(count_competitors(tf.constant(scores), lowest, is_candidate))
+    assert counts.tolist() == [num_rows - 4, 1, 0]

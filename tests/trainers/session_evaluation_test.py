@@ -11,6 +11,7 @@ from tfrec_zoo.models.gru4rec import GRU4Rec
 from tfrec_zoo.models.gru4rec_config import GRU4RecConfig
 from tfrec_zoo.trainers.session_evaluation import (
     MIN_EXACT_EVENTS,
+    SessionRanker,
     chunk_size,
     evaluate_sessions,
     rank_sessions,
@@ -139,37 +140,32 @@ def test_metrics_are_those_of_ranks_counted_one_by_one(tie_rule):
 
 def test_a_second_evaluation_begins_from_a_zero_state_and_sees_new_weights():
     model, sessions = make_model(), make_sessions([5, 8, 30, 2, 2])
-    first = evaluate_sessions(model, sessions)
-    assert evaluate_sessions(model, sessions) == first
+    ranker = SessionRanker(model)
+    first = evaluate_sessions(ranker, sessions)
+    assert evaluate_sessions(ranker, sessions) == evaluate_sessions(model, sessions) == first
     other = make_model(seed=1)
     expected = evaluate_sessions(other, sessions)
     for old, new in zip(model.weights, other.weights, strict=True):
         old.assign(new)
-    assert evaluate_sessions(model, sessions) == expected != first
+    assert evaluate_sessions(ranker, sessions) == expected != first
 
 
 def test_ranks_do_not_depend_on_the_chunks_the_lanes_or_the_compiler():
     model, sessions = make_model(), make_sessions([2, 3, 70, 4, 5] * 130)
     seen = []
     found = rank_sessions(model, sessions, progress=lambda *done: seen.append(done))
-    small = rank_sessions(model, sessions, memory_budget=1, jit_compile=False)
+    small = SessionRanker(model, jit_compile=False).rank(sessions, memory_budget=1)
     np.testing.assert_array_equal(found.num_greater, small.num_greater)
     np.testing.assert_array_equal(found.num_equal, small.num_equal)
     num_events = len(found.target_rows)
     assert [done for done, _ in seen] == sorted({done for done, _ in seen})
     assert seen[-1] == (num_events, num_events)
-    alone = np.concatenate(
-        [
-            rank_sessions(
-                model,
-                dataclasses.replace(
-                    sessions, rows=sessions.rows[a:b], offsets=np.array([0, b - a])
-                ),
-            ).num_greater
-            for a, b in zip(sessions.offsets[:4], sessions.offsets[1:5], strict=True)
-        ]
-    )
-    np.testing.assert_array_equal(alone, found.num_greater[: len(alone)])
+    ranker = SessionRanker(model)
+    for a, b in zip(sessions.offsets[:4], sessions.offsets[1:5], strict=True):
+        alone = dataclasses.replace(sessions, rows=sessions.rows[a:b], offsets=np.array([0, b - a]))
+        is_in_session = slice(a - np.searchsorted(sessions.offsets, a), None)
+        expected = found.num_greater[is_in_session][: b - a - 1]
+        np.testing.assert_array_equal(ranker.rank(alone).num_greater, expected)
 
 
 def test_chunks_stay_within_the_memory():
