@@ -184,3 +184,33 @@ def clip(gradients: list[np.ndarray], norm: float) -> list[np.ndarray]:
     """Scales all gradients down together to a global norm; 0: leaves them."""
     total = np.sqrt(sum(np.sum(g**2) for g in gradients))
     return [g * norm / total for g in gradients] if norm and total > norm else gradients
+
+
+def list_negatives(
+    row: int,
+    targets: list[int],
+    draws: list[int],
+    *,
+    has_in_batch: bool = True,
+    removes_hits: bool = False,
+) -> tuple[list[int], list[int]]:
+    """Returns an event's negatives, repeated ones repeated: the other targets, the draws."""
+    others = [item for n, item in enumerate(targets) if n != row] if has_in_batch else []
+    kept = [
+        [i for i in items if not (removes_hits and i == targets[row])] for items in (others, draws)
+    ]
+    return kept[0], kept[1]
+
+
+def log_q(
+    target: int,
+    others: list[int],
+    draws: list[int],
+    counts: np.ndarray,
+    weight: float,
+    alpha: float,
+) -> np.ndarray:
+    """Returns what logQ adds to the scores of an event's candidates, [1 + N]."""
+    in_batch = np.log(counts[[target, *others]].astype(float))
+    drawn = alpha * np.log(counts[np.array(draws, int)].astype(float))
+    return -weight * np.concatenate([in_batch, drawn])

@@ -18,9 +18,9 @@ class Candidates(NamedTuple):
 
     `is_target` bool [R, C]: the row's own target; `counts` float [R, C]: m_ij. The rest is for
     cross-entropy, whose occurrences may have sampling corrections c (logQ): `log_weights` float
-    [R, C] is log w_ij, w_ij = sum of exp(c) over the occurrences in column j, the own target's
-    included; `target_correction` float [R] is c of the own target, `other_corrections` float [R]
-    the sum of c over the row's negatives.
+    [R, C], or [1, C] where the rows agree, is log w_ij, w_ij = sum of exp(c) over the occurrences
+    in column j, the own target's included; `target_correction` float [R] is c of the own target,
+    `other_corrections` float [R] the sum of c over the row's negatives.
     """
 
     is_target: tf.Tensor
@@ -53,6 +53,8 @@ def cross_entropy(
     num_others = tf.reduce_sum(candidates.counts, axis=1)
     other_logits = tf.reduce_sum(candidates.counts * scores, axis=1) + candidates.other_corrections
     mean_other = normalizer - other_logits / tf.maximum(num_others, 1.0)
+    # Without any other candidate the target keeps its whole mass.
+    mean_other = tf.where(num_others > 0, mean_other, loss)
     return (1 - label_smoothing) * loss + label_smoothing * mean_other
 
 
