@@ -39,8 +39,10 @@ def _play_gru(model: GRU4Rec, rows: tf.Tensor) -> States:
     first, *others = model.network.cells
     inputs = model.input_vectors(rows)
     if first.projects_input:
-        inputs = tf.matmul(inputs, first.kernel)
-    candidate, reset, update = tf.split(inputs + first.bias, 3, axis=2)
+        # One product of all clicks; that of a tensor of rank 3 would be one for each step.
+        inputs = tf.matmul(tf.reshape(inputs, [-1, model.input_dim]), first.kernel)
+    inputs = tf.reshape(inputs + first.bias, tf.concat([tf.shape(rows), [3 * first.units]], 0))
+    candidate, reset, update = tf.split(inputs, 3, axis=2)
     # The update gate of no click is sigma(-inf) = 0, which keeps the state without a further step.
     gates = tf.concat([reset, tf.where(is_click, update, -math.inf)], axis=2)
 

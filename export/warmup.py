@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
+from tensorflow.core.framework import tensor_pb2
 
 WARMUP_PATH = Path("assets.extra", "tf_serving_warmup_requests")
 # TensorFlow Serving refuses a file with more of them.
@@ -76,7 +77,7 @@ def read_warmup_requests(version: str | os.PathLike) -> list[Request]:
     try:
         records = [record.numpy() for record in tf.data.TFRecordDataset(str(path))]
         return [_parse_request(record) for record in records]
-    except (tf.errors.DataLossError, ValueError, TypeError) as error:
+    except (tf.errors.DataLossError, ValueError) as error:
         raise ValueError(f"{WARMUP_PATH} is damaged: {error}") from None
 
 
@@ -86,10 +87,10 @@ def _parse_request(record: bytes) -> Request:
         log.ParseFromString(record)
         request = log.predict_log.request
         inputs = {
-            entry.key: tf.make_ndarray(tf.compat.v1.TensorProto.FromString(entry.value))
+            entry.key: tf.make_ndarray(tensor_pb2.TensorProto.FromString(entry.value))
             for entry in request.inputs
         }
-    except Exception as error:  # protobuf's DecodeError has no base of its own in all versions
+    except (message.DecodeError, ValueError, TypeError) as error:
         raise ValueError(f"a record is no PredictionLog ({error})") from None
     if not log.HasField("predict_log"):
         raise ValueError("a record is another log than that of a predict request")
@@ -102,10 +103,10 @@ def _message_classes() -> dict[str, type]:
     file = descriptor_pb2.FileDescriptorProto(name="warmup.proto", package="warmup")
     field_type = descriptor_pb2.FieldDescriptorProto
     for message_name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=message_name)
+        declared = file.message_type.add(name=message_name)
         for field_name, (number, type_name, is_repeated) in fields.items():
             label = field_type.LABEL_REPEATED if is_repeated else field_type.LABEL_OPTIONAL
-            field = message.field.add(name=field_name, number=number, label=label)
+            field = declared.field.add(name=field_name, number=number, label=label)
             if type_name in _MESSAGES:
                 field.type, field.type_name = field_type.TYPE_MESSAGE, f".warmup.{type_name}"
             else:

@@ -1,0 +1,81 @@
+"""Checks an export: the rules of TensorFlow Serving, its warm-up requests, and its answers.
+
+    tfrec-check served/1
+    tfrec-check served/1 --run_dir=run --json
+
+Prints each rule with what was seen; exit code 1 says that one of them fails. Answers are compared
+with those of Python, from the weights inside the export or from the run that was exported.
+"""
+
+import json
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from tfrec_zoo.program import FLAGS, run_program
+
+if TYPE_CHECKING:
+    from tfrec_zoo.export.conformance import Result
+
+
+def define_flags() -> None:
+    """Defines the flags of this program."""
+    flags.DEFINE_string(
+        "export",
+        None,
+        "The version's folder, or that of all versions to check the last; --export= may be left "
+        "out where it is the first argument.",
+        required=True,
+    )
+    flags.DEFINE_string("run_dir", None, "The run that was exported, to compare the answers with.")
+    flags.DEFINE_boolean("json", False, "Print JSON in place of the table.")
+
+
+def check() -> None:
+    """Checks as the flags say, prints the results, and exits by them."""
+    from tfrec_zoo.export.conformance import Export, run_rules
+    from tfrec_zoo.export.gru4rec_rules import GRU4REC_RULES
+    from tfrec_zoo.export.serving_rules import SERVING_RULES
+
+    export = Export(FLAGS.export, FLAGS.run_dir)
+    results = run_rules(export, SERVING_RULES + GRU4REC_RULES)
+    format_results = format_json if FLAGS.json else format_table
+    sys.stdout.write(format_results(str(export.path), results))
+    if not all(result.passed for result in results):
+        sys.exit(1)
+
+
+def format_table(path: str, results: "list[Result]") -> str:
+    """Returns the results as a table for people."""
+    width = max(len(result.rule) for result in results)
+    lines = [
+        f"{'ok  ' if result.passed else 'FAIL'}  {result.rule:{width}}  {result.detail}"
+        for result in results
+    ]
+    failed = sum(not result.passed for result in results)
+    outcome = f"{failed} of {len(results)} rules fail" if failed else f"{len(results)} rules hold"
+    return "\n".join([*lines, f"{path}: {outcome}", ""])
+
+
+def format_json(path: str, results: "list[Result]") -> str:
+    """Returns the results as a JSON object: `export`, `passed`, and `rules` with their details."""
+    summary = {
+        "export": path,
+        "passed": all(result.passed for result in results),
+        "rules": [asdict(result) for result in results],
+    }
+    return json.dumps(summary, indent=2) + "\n"
+
+
+def main() -> None:
+    """Runs the program."""
+    argv = list(sys.argv)
+    if len(argv) > 1 and not argv[1].startswith("-"):
+        argv[1] = f"--export={argv[1]}"
+    run_program(check, define_flags, argv)
+
+
+if __name__ == "__main__":
+    main()

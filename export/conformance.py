@@ -1,0 +1,136 @@
+"""What a check is made of: an export as the rules see it, rules, and their results."""
+
+import functools
+import json
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+
+from tfrec_zoo.export.restore import RestoredGRU4Rec, load_exported_gru4rec, restore_gru4rec
+from tfrec_zoo.export.version_folder import list_versions
+
+
+class Export:
+    """An exported version, opened bit by bit as the rules ask for it.
+
+    What cannot be opened raises an error of its own in each rule that needs it.
+    """
+
+    def __init__(self, path: str | os.PathLike, run_dir: str | os.PathLike | None = None) -> None:
+        """Takes the folder of a version, or that of the versions: then it is the last one.
+
+        Args:
+            path: the folder.
+            run_dir: the run that was exported; answers are compared with its checkpoint's instead
+                of with those of the weights inside the export.
+
+        Raises:
+            ValueError: there is no such folder.
+        """
+        self.path = Path(path)
+        self.run_dir = run_dir
+        if not self.path.is_dir():
+            raise ValueError(f"there is no folder {path}: expected an export, as served/1")
+        if not (self.path / "saved_model.pb").exists() and (versions := list_versions(path)):
+            self.path /= str(versions[-1])
+
+    @functools.cached_property
+    def saved_model(self) -> saved_model_pb2.SavedModel:
+        """The content of `saved_model.pb`."""
+        return saved_model_pb2.SavedModel.FromString((self.path / "saved_model.pb").read_bytes())
+
+    @property
+    def meta_graph(self) -> meta_graph_pb2.MetaGraphDef:
+        """The graph that is served: the one with the tag `serve`."""
+        graphs = self.saved_model.meta_graphs
+        found = [graph for graph in graphs if "serve" in graph.meta_info_def.tags]
+        require(len(found) == 1, f"{len(found)} of {len(graphs)} graphs have the tag serve, not 1")
+        return found[0]
+
+    @property
+    def signature_defs(self) -> dict[str, meta_graph_pb2.SignatureDef]:
+        """The signatures that a server offers."""
+        # A SavedModel has one more of its own, which initializes it.
+        names = (name for name in self.meta_graph.signature_def if not name.startswith("__"))
+        return {name: self.meta_graph.signature_def[name] for name in sorted(names)}
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The content of `assets/config.json`."""
+        return json.loads((self.path / "assets" / "config.json").read_text(encoding="utf-8"))
+
+    @functools.cached_property
+    def loaded(self) -> Any:
+        """The SavedModel in this process."""
+        return tf.saved_model.load(str(self.path), tags=["serve"])
+
+    @functools.cached_property
+    def restored(self) -> RestoredGRU4Rec:
+        """The Python model: of the checkpoint that was exported, or of the weights inside."""
+        if not self.run_dir:
+            return load_exported_gru4rec(self.path)
+        checkpoint = self.config["export"]["checkpoint"]
+        require(checkpoint, "the export is not of a run, so there is no run to compare it with")
+        return restore_gru4rec(self.run_dir, str(Path(self.run_dir) / checkpoint))
+
+    def ask(self, signature: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns what a signature answers to inputs."""
+        function = self.loaded.signatures[signature]
+        tensors = {name: tf.constant(value) for name, value in inputs.items()}
+        return {name: value.numpy() for name, value in function(**tensors).items()}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What must hold for an export.
+
+    Attributes:
+        name: in the words of the check, `lower_case`.
+        check: takes an export, and returns what was looked at in a few words or raises an error
+            that says what is wrong. Its docstring is the rule.
+    """
+
+    name: str
+    check: Callable[[Export], str]
+
+    @classmethod
+    def of(cls, check: Callable[[Export], str]) -> "Rule":
+        """Returns the rule of a function, which is called as the rule is."""
+        return cls(check.__name__.removeprefix("check_"), check)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a rule: whether it holds, what was seen, and how long it took."""
+
+    rule: str
+    passed: bool
+    detail: str
+    seconds: float
+
+
+def require(condition: Any, sentence: str) -> None:
+    """Raises a ValueError with the sentence unless the condition holds."""
+    if not condition:
+        raise ValueError(sentence)
+
+
+def run_rules(export: Export, rules: Iterable[Rule]) -> list[Result]:
+    """Returns the result of each rule; whatever error a rule ends in, it is one that fails."""
+    results = []
+    for rule in rules:
+        start = time.perf_counter()
+        try:
+            passed, detail = True, rule.check(export)
+        except Exception as error:  # a damaged export can raise anything
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            passed, detail = False, lines[0]
+        results.append(Result(rule.name, passed, detail, time.perf_counter() - start))
+    return results
