@@ -1,0 +1,358 @@
+"""Whole training steps, weights and accumulators, against NumPy in float64 and its gradients.
+
+The oracle reads a step's events and draws out of the batch (that these are right is tested with
+`tfrec_zoo.data.session_batches`), lists each event's negatives one by one, and differentiates
+numerically.
+"""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from oracles import (
+    ACTIVATIONS,
+    Optimizer,
+    clip,
+    gru_step,
+    list_negatives,
+    log_q,
+    make_sessions,
+    numerical_gradient,
+    ranking_loss,
+)
+
+from tfrec_zoo.data.session_batches import SessionBatches
+from tfrec_zoo.experiments import GRU4RecExperiment
+from tfrec_zoo.models.gru4rec import GRU4Rec
+from tfrec_zoo.trainers.block_runner import make_block_runner
+from tfrec_zoo.trainers.gru4rec_step import GRU4RecStep
+
+NUM_ITEMS, NUM_LANES, STEPS_PER_BLOCK = 9, 3, 8
+SESSIONS = make_sessions([3, 2, 4, 2, 3, 2, 5], NUM_ITEMS - 1, seed=3)
+COUNTS = np.bincount(SESSIONS.rows, minlength=NUM_ITEMS + 1)
+
+
+def make_experiment(**groups):
+    values = {
+        "model": {"hidden_dims": [3], "init_scale": 0.8},
+        "batches": {"num_lanes": NUM_LANES, "num_negatives": 4, "popularity_exponent": 0.75},
+        "optimizer": {"learning_rate": 0.1},
+        "training": {"steps_per_block": STEPS_PER_BLOCK, "seed": 11},
+    }
+    merged = {key: {**values.get(key, {}), **groups.get(key, {})} for key in {*values, *groups}}
+    return GRU4RecExperiment.from_dict(merged)
+
+
+def make_step(experiment, num_rows=NUM_ITEMS + 1, counts=COUNTS):
+    model = GRU4Rec(experiment.model, num_rows, seed=experiment.training.seed)
+    if experiment.model.use_item_bias:
+        model.item_table[1:, -1].assign(np.random.default_rng(0).normal(size=num_rows - 1))
+    return GRU4RecStep(model, experiment, counts)
+
+
+def list_blocks(experiment, epoch=0):
+    batches = SessionBatches(
+        SESSIONS,
+        COUNTS,
+        experiment.batches,
+        has_tied_inputs=experiment.model.tie_embeddings,
+        steps_per_block=experiment.training.steps_per_block,
+        seed=experiment.training.seed,
+    )
+    return list(batches.blocks(epoch))
+
+
+class StepOracle:
+    """The training step by the formulas; holds its own weights and slots."""
+
+    def __init__(self, step, experiment):
+        model, options = step.model, experiment.optimizer
+        self.experiment = experiment
+        self.names = ["item_table"] + ["input_table"] * (model.input_table is not None)
+        self.weights = {name: getattr(model, name).numpy().astype(float) for name in self.names}
+        for n, cell in enumerate(model.network.cells):
+            for variable in cell.trainable_variables:
+                name = variable.name.split("/")[-1].split(":")[0]
+                self.weights[f"{n}/{name}"] = variable.numpy().astype(float)
+        self.optimizers = {}
+        for name in self.weights:
+            rate = options.learning_rate
+            if name in self.names and options.embedding_learning_rate:
+                rate = options.embedding_learning_rate
+            arguments = options.optimizer, rate, options.momentum, options.l2_penalty
+            self.optimizers[name] = Optimizer(*arguments)
+
+    def __call__(self, batch, states):
+        self.events = self._list_events(batch)
+        inputs = batch["input_rows"] if "input_rows" in batch else self._columns(batch)
+        self.item_rows = inputs[batch["item_column"]]
+        self.batch = batch
+        loss_sum, new_states = self._play(self.weights, states)
+        touched = self._touched_rows()
+        gradients = {}
+        for name, value in self.weights.items():
+            rows = touched.get(name, np.s_[:])
+
+            def objective(part, name=name, value=value, rows=rows):
+                changed = value.copy()
+                changed[rows] = part
+                loss_sum, _ = self._play({**self.weights, name: changed}, states)
+                return loss_sum / self._divisor()
+
+            gradients[name] = np.zeros_like(value)
+            gradients[name][rows] = numerical_gradient(objective, value[rows])
+        clipped = clip(list(gradients.values()), self.experiment.optimizer.clip_norm)
+        for (name, value), gradient in zip(self.weights.items(), clipped, strict=True):
+            rows = touched.get(name, np.s_[:])
+            self.weights[name] = self.optimizers[name].move(value, gradient, rows)
+        return loss_sum, new_states
+
+    def _columns(self, batch):
+        return batch.get("columns", np.arange(NUM_ITEMS + 1))
+
+    def _list_events(self, batch):
+        """(place in [T * B], candidates' rows with the target first, corrections)."""
+        config, columns = self.experiment, self._columns(batch)
+        targets = columns[batch["target_column"]].ravel()
+        places = np.flatnonzero(batch["is_valid"].ravel())
+        events = []
+        for row, place in enumerate(places):
+            target = targets[place]
+            if config.batches.is_full_catalogue:
+                draws = [item for item in range(1, NUM_ITEMS + 1) if item != target]
+            elif config.batches.shared_negatives:
+                draws = np.repeat(columns, batch["negative_counts"].astype(int)).tolist()
+            else:
+                draws = columns[batch["negative_column"]].reshape(len(targets), -1)[place].tolist()
+            others, draws = list_negatives(
+                row,
+                targets[places].tolist(),
+                draws,
+                has_in_batch=config.batches.in_batch_negatives and "in_batch_counts" in batch,
+                removes_hits=config.loss.remove_accidental_hits,
+            )
+            weight, alpha = config.loss.logq_weight, config.batches.popularity_exponent
+            corrections = log_q(target, others, draws, np.maximum(COUNTS, 1), weight, alpha)
+            events.append((place, [target, *others, *draws], corrections))
+        return events
+
+    def _play(self, weights, states):
+        """Returns the sum of the events' losses and the states after the step."""
+        model, loss = self.experiment.model, self.experiment.loss
+        table = weights["input_table"] if "input_table" in weights else weights["item_table"]
+        bias = int(model.use_item_bias)
+        outputs = []
+        for rows, is_first in zip(self.item_rows, self.batch["is_first"], strict=True):
+            x = table[rows][:, : -bias or None] if model.tie_embeddings else table[rows]
+            new_states = []
+            for n, state in enumerate(states):
+                prefix = f"{n}/"
+                layer = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
+                x = gru_step(x, np.where(is_first[:, None], 0, state), layer)
+                new_states.append(x)
+            states = new_states
+            outputs.append(x)
+        vectors = np.concatenate(outputs)
+        activation = "elu-0.5" if model.score_activation == "elu" else model.score_activation
+        total, width = 0.0, vectors.shape[1]
+        for place, items, corrections in self.events:
+            rows = weights["item_table"][items]
+            scores = rows[:, :width] @ vectors[place] + (rows[:, width] if bias else 0)
+            scores = ACTIVATIONS[activation](scores)
+            total += ranking_loss(
+                loss.loss,
+                scores[0],
+                scores[1:],
+                corrections=corrections,
+                smoothing=loss.label_smoothing,
+                penalty=loss.effective_score_penalty,
+            )
+        return total, states
+
+    def _touched_rows(self):
+        """The rows that the step is about: of inputs, targets and negatives."""
+        candidates = {item for _, items, _ in self.events for item in items}
+        inputs = set(self.item_rows[self.batch["is_valid"]].tolist())
+        if self.experiment.model.tie_embeddings:
+            return {"item_table": sorted(candidates | inputs)}
+        return {"item_table": sorted(candidates), "input_table": sorted(inputs)}
+
+    def _divisor(self):
+        reduction = self.experiment.loss.loss_reduction
+        lanes = {"sum": 1, "events": len(self.events), "lanes": self.batch["is_valid"].size}
+        return lanes[reduction]
+
+
+def unstack(block):
+    """Yields the steps of a block that are real."""
+    for k in range(block["num_steps"]):
+        yield {name: value[k] for name, value in block.items() if name != "num_steps"}
+
+
+def to_tensors(arrays):
+    return {name: tf.constant(value) for name, value in arrays.items()}
+
+
+def assert_equal(step, oracle):
+    """Weights and slots of all variables."""
+    model = step.model
+    tables = [getattr(model, name) for name in oracle.names]
+    slots = [*step.optimizer.table_slots, *step.optimizer.dense_slots]
+    variables = [*tables, *model.network.trainable_variables]
+    for (name, wanted), variable, own in zip(oracle.weights.items(), variables, slots, strict=True):
+        np.testing.assert_allclose(variable, wanted, rtol=2e-4, atol=2e-5, err_msg=name)
+        expected = oracle.optimizers[name].slots
+        named = (
+            [expected["accumulator"]] if oracle.experiment.optimizer.optimizer == "adagrad" else []
+        )
+        named += [expected["velocity"]] if oracle.experiment.optimizer.momentum else []
+        for slot, value in zip(own, named, strict=True):
+            np.testing.assert_allclose(slot, value, rtol=2e-4, atol=2e-5, err_msg=name)
+
+
+LOGQ = {"loss": {"logq_weight": 0.7}, "optimizer": {"momentum": 0.3}}
+BPR_MAX = {
+    "loss": {"loss": "bpr_max", "score_penalty": 0.6},
+    "model": {"score_activation": "elu", "elu_alpha": 0.5},
+    "optimizer": {"momentum": 0.2, "embedding_learning_rate": 0.2},
+}
+UNTIED = {"tie_embeddings": False}
+VARIANTS = {
+    "cross-entropy, logQ, tied": LOGQ,
+    "cross-entropy, logQ, one-hot": {
+        **LOGQ,
+        "model": UNTIED,
+        "optimizer": {"clip_norm": 0.05, "momentum": 0.3},
+    },
+    "cross-entropy, logQ, smoothing, windows of two": {
+        "loss": {"logq_weight": 1.0, "label_smoothing": 0.1, "loss_reduction": "events"},
+        "batches": {"unroll_steps": 2},
+    },
+    "bpr-max, tied": BPR_MAX,
+    "bpr-max, separate, two layers": {
+        **BPR_MAX,
+        "model": {**BPR_MAX["model"], **UNTIED, "embedding_dim": 2, "hidden_dims": [3, 2]},
+    },
+    "top1-max, in-batch only, no bias": {
+        "loss": {"loss": "top1_max"},
+        "batches": {"num_negatives": 0},
+        "model": {"use_item_bias": False},
+    },
+    "top1, extra only, no hits, l2": {
+        "loss": {"loss": "top1", "remove_accidental_hits": True},
+        "batches": {"in_batch_negatives": False},
+        "optimizer": {"l2_penalty": 0.1, "optimizer": "sgd"},
+    },
+    "bpr, all items, separate": {
+        "loss": {"loss": "bpr"},
+        "batches": {"num_negatives": None},
+        "model": {**UNTIED, "embedding_dim": 2},
+        "optimizer": {"momentum": 0.3},
+    },
+    "bpr-mean, own negatives, whole sessions": {
+        "loss": {"loss": "bpr_mean", "loss_reduction": "sum"},
+        "batches": {"shared_negatives": False, "schedule": "sessions"},
+        "model": {**UNTIED, "embedding_dim": 2},
+        "optimizer": {"clip_norm": 0.3},
+    },
+}
+
+
+def make_pair(groups):
+    experiment = make_experiment(**groups)
+    step = make_step(experiment)
+    return experiment, step, StepOracle(step, experiment)
+
+
+@pytest.mark.parametrize("groups", VARIANTS.values(), ids=VARIANTS.keys())
+def test_an_epoch_of_steps_is_that_of_the_oracle(groups):
+    experiment, step, oracle = make_pair(groups)
+    states = step.model.initial_state(NUM_LANES)
+    wanted_states = [state.numpy().astype(float) for state in states]
+    num_steps = 0
+    for batch in (batch for block in list_blocks(experiment) for batch in unstack(block)):
+        loss, states = step(to_tensors(batch), states)
+        wanted, wanted_states = oracle(batch, wanted_states)
+        assert float(loss) == pytest.approx(wanted, rel=1e-4)
+        assert_equal(step, oracle)
+        num_steps += 1
+    assert num_steps >= 3
+    is_playing = batch["is_valid"][-1]
+    for state, wanted in zip(states, wanted_states, strict=True):
+        np.testing.assert_allclose(state[is_playing], wanted[is_playing], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["cross-entropy, logQ, one-hot", "bpr-max, tied"])
+def test_a_compiled_block_is_that_of_the_oracle(name):
+    experiment, step, oracle = make_pair(VARIANTS[name])
+    run = make_block_runner(step, jit_compile=True)
+    states = step.model.initial_state(NUM_LANES)
+    wanted_states = [state.numpy().astype(float) for state in states]
+    (block,) = list_blocks(experiment)
+    losses, num_events, _ = run(to_tensors(block), states)
+    wanted = []
+    for batch in unstack(block):
+        loss, wanted_states = oracle(batch, wanted_states)
+        wanted.append(loss)
+    np.testing.assert_allclose(losses[: len(wanted)], wanted, rtol=1e-3)
+    assert int(num_events) == block["is_valid"].sum()
+    assert_equal(step, oracle)
+
+
+@pytest.mark.parametrize("model", [{}, UNTIED])
+def test_no_operation_of_a_step_is_as_large_as_the_catalogue(model):
+    """Only the handles of variables and what the caller holds know of it."""
+    num_rows = 7919
+    experiment = make_experiment(model=model, optimizer={"momentum": 0.1, "clip_norm": 1.0})
+    step = make_step(experiment, num_rows, np.ones(num_rows, int))
+    batch = to_tensors(next(unstack(list_blocks(experiment)[0])))
+    before = step.model.item_table.numpy()
+    graph = (
+        tf.function(step, autograph=False)
+        .get_concrete_function(batch, step.model.initial_state(NUM_LANES))
+        .graph
+    )
+    large = {
+        operation.type
+        for operation in graph.get_operations()
+        for output in operation.outputs
+        if output.shape.rank is None or num_rows in output.shape.as_list()
+    }
+    assert len(graph.get_operations()) > 100
+    assert large <= {"Placeholder"}, large
+    step(batch, step.model.initial_state(NUM_LANES))
+    is_moved = (step.model.item_table.numpy() != before).any(axis=1)
+    assert set(np.flatnonzero(is_moved)) == set(batch["columns"].numpy()) - {0}
+
+
+def test_dropout_is_that_of_the_seed_and_of_the_step():
+    def train(seed, dropout):
+        experiment = make_experiment(
+            model={"dropout_hidden": dropout, "dropout_embedding": dropout, "hidden_dims": [20]}
+        )
+        training = dataclasses.replace(experiment.training, seed=seed)
+        batch = to_tensors(next(unstack(list_blocks(experiment)[0])))
+        step = make_step(experiment)
+        step._config = dataclasses.replace(experiment, training=training)
+        states = step.model.initial_state(NUM_LANES)
+        return [float(step(batch, states)[0]) for _ in range(2)], step.model.item_table.numpy()
+
+    (losses, table), (same_losses, same_table) = train(1, 0.4), train(1, 0.4)
+    assert losses == same_losses
+    np.testing.assert_array_equal(table, same_table)
+    assert losses[0] != train(2, 0.4)[0][0] and losses[0] != train(1, 0.0)[0][0]
+
+
+@pytest.mark.parametrize("model", [{}, UNTIED, {**UNTIED, "embedding_dim": 2}])
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "adadelta", "sgd", "keras:Adam"])
+def test_every_optimizer_runs_in_every_input_mode(optimizer, model):
+    experiment = make_experiment(model=model, optimizer={"optimizer": optimizer})
+    step = make_step(experiment)
+    before = [variable.numpy() for variable in step.model.trainable_variables]
+    states = step.model.initial_state(NUM_LANES)
+    for batch in unstack(list_blocks(experiment)[0]):
+        loss, states = step(to_tensors(batch), states)
+        assert np.isfinite(loss)
+    for variable, old in zip(step.model.trainable_variables, before, strict=True):
+        assert (variable.numpy() != old).any(), variable.name
