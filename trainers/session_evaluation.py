@@ -62,11 +62,11 @@ class SessionRanker:
 
         Args:
             model: the network and its tables, V + 1 rows.
-            jit_compile: compile with XLA. Without it the ranks under a non-linear
+            jit_compile: compile scores and counts with XLA. Without it the ranks under a non-linear
                 `score_activation` may take a tie for a difference.
         """
         self.model = model
-        self._player = SessionPlayer(model, jit_compile=jit_compile)
+        self._player = SessionPlayer(model)
         self._score = tf.function(model.score, jit_compile=jit_compile)
         # Apart from the scores, so that every comparison reads the same stored numbers: in one
         # function an activation may be computed twice, and not to the same bit.

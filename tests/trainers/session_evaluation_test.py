@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from oracles import ACTIVATIONS, gru_step
 
 from tfrec_zoo.data.session_log import Sessions
 from tfrec_zoo.metrics.ranking import TIE_RULES
@@ -18,6 +19,7 @@ from tfrec_zoo.trainers.session_evaluation import (
 )
 
 NUM_ROWS = 41
+SCORE_ACTIVATIONS = {"linear": "linear", "elu": "elu-0.5"}
 CONFIGS = {
     "tied": GRU4RecConfig(hidden_dims=(8,)),
     "separate": GRU4RecConfig(hidden_dims=(6, 5), tie_embeddings=False, embedding_dim=4),
@@ -45,37 +47,21 @@ def make_model(config=CONFIGS["tied"], seed=0) -> GRU4Rec:
     return model
 
 
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def step_slowly(cell, x, h):
-    kernel = [np.eye(x.size)] if not cell.projects_input else [cell.kernel.numpy()]
-    bias, gates, candidate = (
-        w.numpy().astype(np.float64) for w in (cell.bias, cell.gate_kernel, cell.candidate_kernel)
-    )
-    v = x @ kernel[0].astype(np.float64) + bias
-    n = h.size
-    reset = sigmoid(v[n : 2 * n] + h @ gates[:, :n])
-    update = sigmoid(v[2 * n :] + h @ gates[:, n:])
-    return (1 - update) * h + update * np.tanh(v[:n] + (reset * h) @ candidate)
-
-
 def score_slowly(model, clicks):
     """Scores float64 [V + 1] after the clicks of one session."""
     table = model.item_table.numpy().astype(np.float64)
     inputs = table if model.input_table is None else model.input_table.numpy().astype(np.float64)
-    states = [np.zeros(width) for width in model.network.state_dims]
+    layers = [
+        {weight.name.split("/")[-1].split(":")[0]: weight.numpy() for weight in cell.weights}
+        for cell in model.network.cells
+    ]
+    states = [np.zeros((1, width)) for width in model.network.state_dims]
     for row in clicks:
-        x = inputs[row, : model.input_dim]
-        for layer, cell in enumerate(model.network.cells):
-            x = states[layer] = step_slowly(cell, x, states[layer])
-    if model.config.use_item_bias:
-        x = np.append(x, 1.0)
-    scores = table @ x
-    if model.config.score_activation == "elu":
-        scores = np.where(scores > 0, scores, 0.5 * np.expm1(scores))
-    return scores
+        x = inputs[None, row, : model.input_dim]
+        for layer, weights in enumerate(layers):
+            x = states[layer] = gru_step(x, states[layer], weights)
+    vector = np.append(x, 1.0) if model.config.use_item_bias else x[0]
+    return ACTIVATIONS[SCORE_ACTIVATIONS[model.config.score_activation]](table @ vector)
 
 
 def rank_slowly(model, sessions, candidates):
