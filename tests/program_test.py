@@ -47,6 +47,8 @@ class Experiment(Config):
 def define_flags():
     define_config_flags(Experiment)
     flags.DEFINE_multi_string("train", [], "Files.")
+    flags.DEFINE_list("k", ["5", "20"], "Cut-offs.")
+    flags.DEFINE_boolean("json", False, "Print JSON.")
 
 
 def run(*arguments, main=None) -> Experiment | None:
@@ -238,7 +240,9 @@ def test_help_names_each_flag_once_with_the_names_of_other_systems(capsys):
     assert "Units of each layer. Default: 100. Also --layers." in text
     assert "Of the state. One of tanh, relu. Default: tanh." in text
     assert "Of the gradient. Default: 2.0." in text
-    assert "--train\n      Files; repeat this option" in text
+    assert "--train\n      Files.\n" in text
+    assert "--k\n      Cut-offs. Default: 5,20.\n" in text
+    assert "--[no]json\n      Print JSON. Default: false.\n" in text
     assert not re.search(r"^  --(layers|verbosity)", text, re.MULTILINE)
 
 

@@ -245,21 +245,30 @@ def format_help(program: str, description: str, names: Iterable[str]) -> str:
 
 
 def _describe_option(option: Option) -> str:
-    default = option.default
-    if isinstance(default, tuple):
-        default = ",".join(map(str, default))
     parts = [option.help.rstrip(".") + "."]
     if option.choices:
         parts.append(f"One of {', '.join(map(str, option.choices))}.")
-    parts.append(f"Default: {str(default).lower() if not isinstance(default, str) else default}.")
+    parts += _describe_default("none" if option.default is None else option.default)
     if option.aliases:
         parts.append(f"Also {', '.join('--' + alias for alias in option.aliases)}.")
     return " ".join(parts)
 
 
 def _describe_flag(flag: flags.Flag) -> str:
-    text = " ".join(flag.help.split()).rstrip(".").replace(".; repeat", "; repeat")
-    return f"{text}. Default: {flag.default}." if flag.default else f"{text}."
+    # Absl adds a sentence to the help of flags that may be repeated, which say so themselves.
+    text = " ".join(flag.help.split()).removesuffix(
+        "repeat this option to specify a list of values"
+    )
+    return " ".join([text.rstrip(".; ") + ".", *_describe_default(flag.default)])
+
+
+def _describe_default(default: Any) -> list[str]:
+    """Returns the sentence on a default as it would be typed; none where it is empty."""
+    if isinstance(default, tuple | list):
+        default = ",".join(map(str, default))
+    if default is None or default == "":
+        return []
+    return [f"Default: {default if isinstance(default, str) else str(default).lower()}."]
 
 
 def _find_config_file(name: str, recipes: Path | None) -> Path:

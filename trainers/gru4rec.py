@@ -14,7 +14,7 @@ from absl import flags, logging
 
 from tfrec_zoo.data.session_log import SessionColumns, Sessions, read_session_log
 from tfrec_zoo.experiments import GRU4RecExperiment
-from tfrec_zoo.metrics.ranking import TIE_RULES
+from tfrec_zoo.metrics.ranking import TIE_RULE_ALIASES, TIE_RULES
 from tfrec_zoo.program import define_config_flags, resolve_config, run_program
 from tfrec_zoo.run_folder import RunFolder, open_run_folder
 from tfrec_zoo.vocabulary import Vocabulary
@@ -38,7 +38,12 @@ def define_flags() -> None:
         "init_from", None, "Run folder to start from; its vocabulary grows by the new items."
     )
     flags.DEFINE_list("k", ["1", "5", "10", "20"], "Cut-offs of the metrics.")
-    flags.DEFINE_enum("tie_rule", "pessimistic", TIE_RULES, "Rank of a target among equal scores.")
+    flags.DEFINE_enum(
+        "tie_rule",
+        "pessimistic",
+        [*TIE_RULES, *TIE_RULE_ALIASES],
+        "Rank of a target among equal scores.",
+    )
 
 
 def train() -> None:
