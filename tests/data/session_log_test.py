@@ -236,6 +236,48 @@ def test_sessions_are_those_of_a_slow_look_up(min_length):
     assert sessions.lengths.tolist() == [len(rows) for _, _, rows in slow]
 
 
+def make_sessions(seed):
+    log = session_log_from_frame(as_frame(make_rows(seed, num_rows=500)))
+    return Sessions.from_log(log, Vocabulary.from_codes(log.item_ids, log.item_codes))
+
+
+def list_sessions(sessions):
+    clicks = np.split(sessions.rows, sessions.offsets[1:-1])
+    numbers = zip(sessions.log_sessions.tolist(), sessions.start_times.tolist(), strict=True)
+    return {key: rows.tolist() for key, rows in zip(numbers, clicks, strict=True)}
+
+
+def test_a_sample_is_some_whole_sessions():
+    sessions = make_sessions(11)
+    everything, size = list_sessions(sessions), sessions.num_sessions // 3
+    sample = sessions.sample(size, seed=4)
+    found = list_sessions(sample)
+    assert sample.num_sessions == len(found) == size
+    assert found.items() < everything.items()
+    assert list(found) == [key for key in everything if key in found]
+    assert sample.rows.dtype == np.int32 and sample.offsets.dtype == np.int64
+    assert sample.num_unknown_clicks == sessions.num_unknown_clicks
+
+
+def test_a_sample_depends_on_the_seed_alone():
+    sessions = make_sessions(11)
+    first, again, other = (list_sessions(sessions.sample(9, seed)) for seed in (4, 4, 5))
+    assert first == again != other
+    # Each session is drawn equally often: 300 samples of 1 in 3.
+    drawn = [key for seed in range(300) for key in list_sessions(sessions.sample(9, seed))]
+    expected = 300 * 9 / sessions.num_sessions
+    counts = np.array([drawn.count(key) for key in list_sessions(sessions)])
+    assert abs(counts - expected).max() < 5 * np.sqrt(expected)
+
+
+def test_a_large_sample_is_everything():
+    sessions = make_sessions(11)
+    for size in (sessions.num_sessions, sessions.num_sessions + 1):
+        assert list_sessions(sessions.sample(size, seed=1)) == list_sessions(sessions)
+    with pytest.raises(ValueError, match="at least 1 session, got 0"):
+        sessions.sample(0, seed=1)
+
+
 def test_sessions_that_leave_nothing_are_refused():
     log = session_log_from_frame(as_frame([("1", "a", 1), ("2", "b", 1), ("1", "c", 1)]))
     with pytest.raises(ValueError, match="all 3 clicks are on items that the vocabulary lacks, "):

@@ -173,6 +173,33 @@ class Sessions:
             num_dropped_sessions=int(log.num_sessions - np.count_nonzero(is_long)),
         )
 
+    def sample(self, num_sessions: int, seed: int) -> "Sessions":
+        """Returns so many whole sessions, drawn without replacement and left in their order.
+
+        The same arguments give the same sessions. All of them where there are no more than that.
+        What was dropped on the way here (`num_unknown_clicks`) stays as it is.
+
+        Raises:
+            ValueError: fewer than one session is asked for.
+        """
+        if num_sessions < 1:
+            raise ValueError(f"a sample needs at least 1 session, got {num_sessions}")
+        if num_sessions >= self.num_sessions:
+            return self
+        rng = np.random.default_rng(seed)
+        chosen = np.sort(rng.choice(self.num_sessions, num_sessions, replace=False))
+        lengths = self.lengths[chosen]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        clicks = np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], lengths)
+        log_sessions = self.log_sessions
+        return replace(
+            self,
+            rows=self.rows[clicks],
+            offsets=offsets,
+            start_times=self.start_times[chosen],
+            log_sessions=None if log_sessions is None else log_sessions[chosen],
+        )
+
 
 def read_session_log(
     paths: str | os.PathLike | Iterable, columns: SessionColumns | None = None
