@@ -65,8 +65,9 @@ def test_what_is_written_is_read(run):
 
 
 def test_an_option_without_effect_may_change(run):
-    with open_run_folder(run.path, RunConfig(epochs=9)):
-        pass
+    with open_run_folder(run.path, RunConfig(epochs=9)) as folder:
+        assert run.load_config()["epochs"] == 2
+        folder.update_config(RunConfig(epochs=9))
     assert run.load_config()["epochs"] == 9
     assert run.load_metrics_log() == [{"epoch": 1, "loss": 2.5}]
 
@@ -81,6 +82,12 @@ def test_another_configuration_is_refused_and_changes_nothing(run):
     assert "network.hidden_dims (100,) there, (5, 6) now" in str(caught.value)
     assert "epochs" not in str(caught.value)
     assert snapshot(run.path) == before
+
+
+def test_the_process_id_goes_with_the_process(run):
+    with open_run_folder(run.path, RunConfig()):
+        assert run.lock_path.read_text() == str(os.getpid())
+    assert run.lock_path.read_text() == ""
 
 
 def test_another_kind_of_run_is_refused(run):

@@ -104,6 +104,11 @@ class RunFolder:
         """Writes `config.json`."""
         write_text(self.config_path, config.to_json())
 
+    def update_config(self, config: Config) -> None:
+        """Writes `config.json` where it is another one, as a run does that is really continued."""
+        if self.load_config() != config.to_dict():
+            self.write_config(config)
+
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Writes the final metrics; what is not finite becomes null."""
         write_json(self.metrics_path, metrics)
@@ -145,7 +150,7 @@ def open_run_folder(path: str | os.PathLike[str], config: Config) -> Iterator[Ru
     Args:
         path: the folder.
         config: of this run. It must agree with the one in the folder in all that affects the
-            result; in the rest it replaces it.
+            result; in the rest it replaces it once `RunFolder.update_config` is called.
 
     Yields:
         The folder.
@@ -165,7 +170,7 @@ def open_run_folder(path: str | os.PathLike[str], config: Config) -> Iterator[Ru
         try:
             if not is_new:
                 _refuse_other_config(folder, config)
-            if is_new or folder.load_config() != config.to_dict():
+            if is_new:
                 folder.write_config(config)
             _cut_torn_line(folder.metrics_log_path)
             yield folder
@@ -235,7 +240,10 @@ def _lock(folder: RunFolder) -> Iterator[None]:
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
-        yield
+        try:
+            yield
+        finally:
+            file.truncate(0)
 
 
 def _remove_if_bare(folder: RunFolder, keep_folder: bool) -> None:
