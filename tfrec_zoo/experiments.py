@@ -1,5 +1,6 @@
 """What a run is made of, model by model: the contents of `config.json`, the trainers' flags."""
 
+import re
 from dataclasses import dataclass, field
 
 from tfrec_zoo.config import Config, option
@@ -7,6 +8,8 @@ from tfrec_zoo.data.batch_config import SessionBatchConfig
 from tfrec_zoo.losses.ranking_config import RankingLossConfig
 from tfrec_zoo.models.gru4rec_config import GRU4RecConfig
 from tfrec_zoo.optimizers.optimizer_config import OptimizerConfig
+
+_METRIC_NAME = re.compile(r"(recall|mrr|ndcg)@[1-9][0-9]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +65,21 @@ class TrainingConfig(Config):
             ("early_stopping_patience", 0),
             ("checkpoint_every_steps", 0),
             ("keep_checkpoints", 1),
+            ("min_improvement", 0),
         ):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
         steps = self.profile_steps
         if steps and (len(steps) != 2 or not 0 < steps[0] <= steps[1]):
             raise ValueError(f"profile_steps needs a first and a last step, got {steps}")
+
+    def refuse_missing_validation(self) -> None:
+        """Raises ValueError where an option asks for validation, in a run without such data."""
+        for name in ("early_stopping_patience", "validate_every_steps", "validation_sessions"):
+            if value := getattr(self, name):
+                raise ValueError(
+                    f"{name}={value} needs validation data (--validation), and there is none"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +107,11 @@ class GRU4RecExperiment(Config):
     def __post_init__(self) -> None:
         """Refuses combinations that no group can see by itself."""
         super().__post_init__()
+        if not _METRIC_NAME.fullmatch(self.training.primary_metric):
+            raise ValueError(
+                "primary_metric must be recall, mrr or ndcg with a cut-off, such as recall@20, got "
+                f"{self.training.primary_metric!r}"
+            )
         if self.loss.loss == "cross_entropy" and self.model.score_activation != "linear":
             raise ValueError(
                 "loss=cross_entropy has its softmax inside and needs score_activation=linear, got "

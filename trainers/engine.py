@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import shutil
 import time
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -17,7 +18,7 @@ from tfrec_zoo.trainers.block_runner import make_block_runner
 from tfrec_zoo.trainers.profiler import StepProfiler
 from tfrec_zoo.trainers.progress import Progress
 from tfrec_zoo.trainers.scalars import write_scalar
-from tfrec_zoo.trainers.training_state import CheckpointedState, TrainingState
+from tfrec_zoo.trainers.training_state import CheckpointedState, TrainingState, read_state
 
 States = tuple[tf.Tensor, ...]
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
@@ -28,7 +29,8 @@ class Task(Protocol):
 
     `step(batch, states) -> loss_sum, states` is a `tf.Module` with the attributes `model` and
     `optimizer`; `num_events` are an epoch's; `fingerprint` tells one set of training data from
-    another; `has_perplexity` says whether exp(loss) means something.
+    another; `has_perplexity` says whether exp(loss) means something, `is_compilable` whether XLA
+    takes the step.
     """
 
     step: Any
@@ -36,6 +38,7 @@ class Task(Protocol):
     fingerprint: str
     has_perplexity: bool
     has_validation: bool
+    is_compilable: bool
 
     def blocks(self, epoch: int, first_block: int) -> Iterator[dict[str, np.ndarray]]:
         """Yields the blocks of an epoch from `first_block` on."""
@@ -54,11 +57,17 @@ class Trainer:
     """
 
     def __init__(self, task: Task, config: TrainingConfig, folder: RunFolder) -> None:
-        """Prepares; nothing is read or written yet."""
+        """Prepares; nothing is read or written yet.
+
+        Raises:
+            ValueError: the configuration asks for validation, and the task has no data for it.
+        """
+        if not task.has_validation:
+            config.refuse_missing_validation()
         self._task = task
         self._config = config
         self._folder = folder
-        self._run_block = make_block_runner(task.step, config.jit_compile)
+        self._run_block = make_block_runner(task.step, config.jit_compile and task.is_compilable)
         self._lane_states = task.initial_states()
         self._stored = CheckpointedState(self._lane_states)
         self.state = TrainingState(data_fingerprint=task.fingerprint)
@@ -70,30 +79,41 @@ class Trainer:
             self._checkpoint, str(path / "last"), max_to_keep=config.keep_checkpoints
         )
         self._best = tf.train.CheckpointManager(self._checkpoint, str(path / "best"), max_to_keep=1)
-        self._block_steps = 0
+        self._block_steps, self._last_loss = 0, math.nan
+        self._validated: tuple[int, dict[str, float]] = (-1, {})
         self._saved_at, self._saved_time = (-1, -1), time.monotonic()
         self._profiler = StepProfiler(config.profile_steps, str(folder.tensorboard_path))
 
     def restore(self) -> bool:
         """Goes back to the last checkpoint; returns whether there was one.
 
+        What was written after it is dropped: it will come again.
+
         Raises:
-            ValueError: the checkpoint was trained on other data.
+            ValueError: the checkpoint cannot be continued or was trained on other data.
         """
-        if not self._last.latest_checkpoint:
-            return False
-        self._checkpoint.restore(self._last.latest_checkpoint).assert_consumed()
-        self.state, self._lane_states = self._stored.load()
-        if self.state.data_fingerprint != self._task.fingerprint:
+        checkpoint = self._last.latest_checkpoint
+        if checkpoint:
+            # First, since weights for other data may have other shapes.
+            self._refuse_other_data(read_state(checkpoint).data_fingerprint)
+            self._checkpoint.restore(checkpoint).assert_consumed()
+            self.state, self._lane_states = self._stored.load()
+            self._saved_at = self._position
+        elif self._best.latest_checkpoint:
+            shutil.rmtree(self._best.directory)
+        lines = self._folder.load_metrics_log()
+        kept = [line for line in lines if line["step"] <= self.state.step]
+        if kept != lines:
+            self._folder.write_metrics_log(kept)
+        return bool(checkpoint)
+
+    def _refuse_other_data(self, fingerprint: str) -> None:
+        if fingerprint != self._task.fingerprint:
             raise ValueError(
                 f"the run in {self._folder.path} was trained on other data "
-                f"({self.state.data_fingerprint}; now: {self._task.fingerprint}): give the same "
-                "--train, or choose another --run_dir, with --init_from to start from that run"
+                f"({fingerprint}; now: {self._task.fingerprint}): give the same --train, or choose "
+                "another --run_dir, with --init_from to start from that run"
             )
-        lines = self._folder.load_metrics_log()
-        self._folder.write_metrics_log(x for x in lines if x["step"] <= self.state.step)
-        self._saved_at = self._position
-        return True
 
     def restore_best(self) -> None:
         """Loads the weights of the best validation, where there was one."""
@@ -102,16 +122,23 @@ class Trainer:
             status.assert_existing_objects_matched()
 
     def run(self) -> TrainingState:
-        """Trains until the epochs are done, a limit is reached or nothing improves any more."""
+        """Trains until it is done."""
+        if self.is_done:
+            return self.state
         self._writer = tf.summary.create_file_writer(str(self._folder.tensorboard_path))
-        with self._writer.as_default():
-            while not self._is_done():
-                self._run_epoch()
-        self._profiler.stop()
+        try:
+            with self._writer.as_default():
+                while not self.is_done:
+                    self._run_epoch()
+        finally:
+            self._profiler.stop()
+            self._writer.close()
         self._save()
         return self.state
 
-    def _is_done(self) -> bool:
+    @property
+    def is_done(self) -> bool:
+        """Whether the epochs are done, a limit is reached or nothing improves any more."""
         state, config = self.state, self._config
         has_steps_left = not config.max_steps or state.step < config.max_steps
         return state.epoch >= config.epochs or not has_steps_left or state.is_stopped_early
@@ -124,11 +151,14 @@ class Trainer:
         )
         try:
             for block in block_dataset(self._task.blocks(state.epoch, state.block)):
-                self._train_block(block, progress)
-                self._maybe_validate_within_epoch()
-                if self._is_done():
-                    return
+                # Before a block and never after the last one: what follows that is the epoch's end,
+                # which saves under the same number of steps.
                 self._maybe_save()
+                self._train_block(block, progress)
+                with progress.paused():
+                    self._maybe_validate_within_epoch()
+                if self.is_done:
+                    return
         finally:
             progress.close()
         self._end_epoch(title, progress)
@@ -156,17 +186,18 @@ class Trainer:
         broken = np.flatnonzero(~np.isfinite(losses))
         if len(broken):
             step = self.state.step + int(broken[0]) + 1
-            last = losses[broken[0] - 1] if broken[0] else math.nan
+            last = losses[broken[0] - 1] if broken[0] else self._last_loss
             raise ValueError(
                 f"the loss became {losses[broken[0]]} at step {step} (summed loss of the step "
                 f"before: {last:.6g}, mean of the epoch so far: {self.state.epoch_loss:.6g}): "
-                "lower learning_rate, or set clip_norm or warmup_steps"
+                "start a new run with a lower learning_rate, with clip_norm or with warmup_steps"
             )
+        self._last_loss = float(losses[-1])
 
     def _maybe_validate_within_epoch(self) -> None:
         every = self._config.validate_every_steps
         if every and self._task.has_validation and self._crossed(every):
-            self._validate({"epoch": self.state.epoch, "step": self.state.step})
+            self._validate({"epoch": self.state.epoch + 1, "step": self.state.step})
 
     def _crossed(self, every: int) -> bool:
         """Returns whether the block that was just run reached a multiple of `every` steps."""
@@ -199,14 +230,16 @@ class Trainer:
     def _validate(self, line: dict[str, Any]) -> None:
         """Validates, logs `line` with the metrics, keeps the best, decides on stopping."""
         state, config = self.state, self._config
-        metrics = self._task.validate()
-        if config.primary_metric not in metrics:
-            raise ValueError(
-                f"primary_metric must be one of {', '.join(sorted(metrics))}, "
-                f"got {config.primary_metric!r}"
-            )
-        value = metrics[config.primary_metric]
+        validated_step, metrics = self._validated
+        is_new = validated_step != state.step
+        if is_new:
+            metrics = self._task.validate()
+            self._validated = state.step, metrics
         self._log_line({**line, **{f"validation/{name}": v for name, v in metrics.items()}})
+        # The epoch's end may come just after a validation within it, of the same weights.
+        if not is_new:
+            return
+        value = metrics[config.primary_metric]
         is_best = state.note_validation(value, config.min_improvement)
         logging.info(
             "validation %s %.4f%s", config.primary_metric, value, ", the best so far" * is_best

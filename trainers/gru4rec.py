@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags, logging
 
-from tfrec_zoo.data.session_log import SessionColumns, Sessions, read_session_log
+from tfrec_zoo.data.session_log import SessionColumns, SessionLog, Sessions, read_session_log
 from tfrec_zoo.experiments import GRU4RecExperiment
 from tfrec_zoo.metrics.ranking import TIE_RULE_ALIASES, TIE_RULES
 from tfrec_zoo.program import define_config_flags, resolve_config, run_program
@@ -50,12 +50,12 @@ def train() -> None:
     """Runs the program."""
     experiment = resolve_config(GRU4RecExperiment, RECIPES)
     cut_offs = parse_cut_offs(FLAGS.k)
+    if not FLAGS.validation:
+        experiment.training.refuse_missing_validation()
     log = read_log(FLAGS.train, experiment)
     vocabulary = Vocabulary.from_codes(log.item_ids, log.item_codes)
     if FLAGS.init_from:
-        vocabulary = (
-            RunFolder(FLAGS.init_from).load_vocabulary().extend(vocabulary.ids, vocabulary.counts)
-        )
+        vocabulary = extend_vocabulary(FLAGS.init_from, vocabulary)
     sessions = Sessions.from_log(log, vocabulary)
     logging.info(
         "training data: %d sessions, %d clicks, %d items",
@@ -64,11 +64,11 @@ def train() -> None:
         vocabulary.num_items,
     )
     held_out = {
-        path: Sessions.from_log(read_log([path], experiment), vocabulary)
+        path: read_sessions(path, experiment, vocabulary)
         for path in [*filter(None, [FLAGS.validation]), *FLAGS.test]
     }
 
-    from tfrec_zoo.trainers.gru4rec_task import GRU4RecTask
+    from tfrec_zoo.trainers.gru4rec_task import GRU4RecTask, train_in_folder
 
     with open_run_folder(FLAGS.run_dir, experiment) as folder:
         task = GRU4RecTask(
@@ -79,7 +79,7 @@ def train() -> None:
             cut_offs=cut_offs,
             tie_rule=FLAGS.tie_rule,
         )
-        metrics = fit(task, folder, vocabulary)
+        metrics = train_in_folder(task, folder, vocabulary, experiment, FLAGS.init_from)
         tests = {path: held_out[path] for path in FLAGS.test}
         metrics |= evaluate(task, tests, cut_offs)
         folder.write_metrics(metrics)
@@ -87,7 +87,27 @@ def train() -> None:
             export(folder)
 
 
-def read_log(paths: list[str], experiment: GRU4RecExperiment):
+def extend_vocabulary(init_from: str, vocabulary: Vocabulary) -> Vocabulary:
+    """Returns the vocabulary of another run, with what is new in `vocabulary` behind it."""
+    if Path(init_from).resolve() == Path(FLAGS.run_dir).resolve():
+        raise ValueError(
+            f"--init_from and --run_dir are the same folder, {init_from}: leave --init_from out to "
+            "continue that run, or choose another --run_dir"
+        )
+    old = RunFolder(init_from).load_vocabulary()
+    return old.extend(vocabulary.ids, vocabulary.counts)
+
+
+def read_sessions(path: str, experiment: GRU4RecExperiment, vocabulary: Vocabulary) -> Sessions:
+    """Reads a validation or test log; what is wrong with its sessions is told with its name."""
+    log = read_log([path], experiment)
+    try:
+        return Sessions.from_log(log, vocabulary)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def read_log(paths: list[str], experiment: GRU4RecExperiment) -> SessionLog:
     """Reads session logs with the configured columns."""
     data = experiment.data
     columns = SessionColumns(
@@ -98,28 +118,11 @@ def read_log(paths: list[str], experiment: GRU4RecExperiment):
 
 def parse_cut_offs(texts: list[str]) -> tuple[int, ...]:
     """Returns the cut-offs in `--k`; a flag error where one is no positive integer."""
-    if not texts or not all(text.strip().isdigit() and int(text) > 0 for text in texts):
+    if not texts or not all(text.strip().isdecimal() and int(text) > 0 for text in texts):
         raise flags.IllegalFlagValueError(
             f"--k needs positive integers such as 1,5,20, got {','.join(texts)!r}"
         )
     return tuple(int(text) for text in texts)
-
-
-def fit(task: GRU4RecTask, folder: RunFolder, vocabulary: Vocabulary) -> dict[str, Any]:
-    """Trains in the run folder and loads the best weights; returns the numbers of the run."""
-    from tfrec_zoo.trainers.engine import Trainer
-    from tfrec_zoo.trainers.gru4rec_task import warm_start
-
-    trainer = Trainer(task, task.experiment.training, folder)
-    if trainer.restore():
-        logging.info("continuing at epoch %d, step %d", trainer.state.epoch + 1, trainer.state.step)
-    else:
-        if FLAGS.init_from:
-            warm_start(task, FLAGS.init_from)
-        vocabulary.save(folder.vocabulary_path)
-    trainer.run()
-    trainer.restore_best()
-    return trainer.summarize()
 
 
 def evaluate(
@@ -130,7 +133,7 @@ def evaluate(
 
     metrics = {}
     for path, sessions in tests.items():
-        result = evaluate_sessions(task.model, sessions, ks=cut_offs, tie_rule=FLAGS.tie_rule)
+        result = evaluate_sessions(task.ranker, sessions, ks=cut_offs, tie_rule=FLAGS.tie_rule)
         logging.info("%s: %s", path, format_metrics(result))
         prefix = f"{Path(path).name}/" if metrics else ""
         metrics |= {prefix + name: value for name, value in result.items()}

@@ -4,6 +4,7 @@ import dataclasses
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,8 +16,10 @@ from tfrec_zoo.data.session_log import Sessions
 from tfrec_zoo.experiments import GRU4RecExperiment
 from tfrec_zoo.export.restore import restore_gru4rec
 from tfrec_zoo.models.gru4rec import GRU4Rec, States
+from tfrec_zoo.run_folder import RunFolder
+from tfrec_zoo.trainers.engine import Trainer
 from tfrec_zoo.trainers.gru4rec_step import GRU4RecStep
-from tfrec_zoo.trainers.session_evaluation import evaluate_sessions
+from tfrec_zoo.trainers.session_evaluation import SessionRanker, evaluate_sessions
 from tfrec_zoo.vocabulary import Vocabulary
 
 
@@ -42,7 +45,7 @@ class GRU4RecTask:
             vocabulary: with the counts that negatives follow.
             model: another network than the configured one (a subclass of `GRU4Rec`).
             validation: the sessions of `validate`; None: there is no validation.
-            cut_offs: of the validation metrics.
+            cut_offs: of the validation metrics, in addition to that of the primary one.
             tie_rule: see `tfrec_zoo.metrics.ranking`.
         """
         experiment = fit_lanes(experiment, sessions.num_sessions)
@@ -61,13 +64,18 @@ class GRU4RecTask:
             seed=training.seed,
         )
         self.num_events = self._batches.num_events
-        self.fingerprint = _fingerprint(sessions)
+        self.fingerprint = _fingerprint(sessions, vocabulary)
         self.has_perplexity = experiment.loss.loss == "cross_entropy"
         self.has_validation = validation is not None
+        # The optimizers of tf_keras look for duplicate rows by operations that XLA lacks.
+        self.is_compilable = not experiment.optimizer.is_keras
         self._validation = validation
         if validation is not None and training.validation_sessions:
             self._validation = validation.sample(training.validation_sessions, training.seed)
-        self._cut_offs, self._tie_rule = cut_offs, tie_rule
+        primary_cut_off = int(training.primary_metric.partition("@")[2])
+        self._cut_offs = tuple(sorted({*cut_offs, primary_cut_off}))
+        self._tie_rule = tie_rule
+        self.ranker = SessionRanker(self.model)
 
     def blocks(self, epoch: int, first_block: int) -> Iterator[Block]:
         """Yields the training blocks of an epoch."""
@@ -79,9 +87,50 @@ class GRU4RecTask:
 
     def validate(self) -> dict[str, float]:
         """Returns recall, MRR and NDCG of the validation sessions."""
-        return evaluate_sessions(
-            self.model, self._validation, ks=self._cut_offs, tie_rule=self._tie_rule
+        metrics = evaluate_sessions(
+            self.ranker, self._validation, ks=self._cut_offs, tie_rule=self._tie_rule
         )
+        return {name: value for name, value in metrics.items() if isinstance(value, float)}
+
+
+def train_in_folder(
+    task: GRU4RecTask,
+    folder: RunFolder,
+    vocabulary: Vocabulary,
+    experiment: GRU4RecExperiment,
+    init_from: str | Path | None = None,
+) -> dict[str, Any]:
+    """Trains in an open run folder, or continues there, and loads the best weights.
+
+    Args:
+        task: made of the three below.
+        folder: opened with `experiment`.
+        vocabulary: of the training data.
+        experiment: as it was asked for.
+        init_from: the run that a new one starts from, see `warm_start`.
+
+    Returns:
+        The numbers of the run, see `Trainer.summarize`.
+
+    Raises:
+        ValueError: the run in the folder is of other data, or the loss is not finite any more. In
+            the first case the folder is as it was.
+    """
+    trainer = Trainer(task, experiment.training, folder)
+    if trainer.restore():
+        state = trainer.state
+        if trainer.is_done:
+            logging.info("nothing left to train after epoch %d, step %d", state.epoch, state.step)
+        else:
+            logging.info("continuing in epoch %d after step %d", state.epoch + 1, state.step)
+    else:
+        if init_from:
+            warm_start(task, init_from)
+        vocabulary.save(folder.vocabulary_path)
+    folder.update_config(experiment)
+    trainer.run()
+    trainer.restore_best()
+    return trainer.summarize()
 
 
 def warm_start(task: GRU4RecTask, run_dir: str | Path) -> None:
@@ -133,7 +182,8 @@ def fit_lanes(experiment: GRU4RecExperiment, num_sessions: int) -> GRU4RecExperi
     return dataclasses.replace(experiment, batches=batches)
 
 
-def _fingerprint(sessions: Sessions) -> str:
-    checksum = zlib.crc32(np.ascontiguousarray(sessions.offsets, np.int64))
-    checksum = zlib.crc32(np.ascontiguousarray(sessions.rows, np.int32), checksum)
+def _fingerprint(sessions: Sessions, vocabulary: Vocabulary) -> str:
+    checksum = zlib.crc32("\n".join(vocabulary.ids).encode())
+    for values in (sessions.offsets, sessions.rows, sessions.start_times):
+        checksum = zlib.crc32(np.ascontiguousarray(values), checksum)
     return f"{sessions.num_sessions} sessions, checksum {checksum:08x}"

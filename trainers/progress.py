@@ -1,8 +1,10 @@
 """What a training run shows: a bar on a terminal, a line every few seconds elsewhere."""
 
+import contextlib
 import math
 import sys
 import time
+from collections.abc import Iterator
 
 from absl import logging
 from tqdm import tqdm
@@ -56,6 +58,15 @@ class Progress:
                 self.events_per_second,
                 left,
             )
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leaves out of the throughput what happens inside, and clears the bar for its messages."""
+        start = time.monotonic()
+        if self._bar is not None:
+            self._bar.clear()
+        yield
+        self._start += time.monotonic() - start
 
     def describe_loss(self, loss: float) -> str:
         """Returns the loss, and the perplexity where it has one, as text."""

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+# Where `CheckpointedState.text` lies in a checkpoint that has it as `state`.
+_STATE_KEY = "state/text/.ATTRIBUTES/VARIABLE_VALUE"
+
 
 @dataclass
 class TrainingState:
@@ -41,6 +44,21 @@ class TrainingState:
         else:
             self.bad_validations += 1
         return is_best
+
+
+def read_state(checkpoint: str) -> TrainingState:
+    """Returns the state in a checkpoint, without its weights.
+
+    Raises:
+        ValueError: it has none, as the checkpoints of saved estimators.
+    """
+    reader = tf.train.load_checkpoint(checkpoint)
+    if not reader.has_tensor(_STATE_KEY):
+        raise ValueError(
+            f"{checkpoint} holds weights alone, so that run cannot be continued: choose another "
+            "--run_dir, with --init_from to start from these weights"
+        )
+    return TrainingState(**json.loads(reader.get_tensor(_STATE_KEY)))
 
 
 class CheckpointedState(tf.Module):
