@@ -10,6 +10,7 @@ Options are those of the trainer's flags, peers' names included.
 """
 
 import contextlib
+import difflib
 import os
 import tempfile
 from collections.abc import Hashable, Iterable, Sequence
@@ -39,16 +40,19 @@ from tfrec_zoo.export.saved_model import export_gru4rec
 from tfrec_zoo.export.session_player import make_player
 from tfrec_zoo.models.gru4rec import GRU4Rec
 from tfrec_zoo.run_folder import is_run_folder, open_run_folder
-from tfrec_zoo.trainers.engine import Trainer
-from tfrec_zoo.trainers.gru4rec_task import GRU4RecTask
+from tfrec_zoo.trainers.gru4rec_task import GRU4RecTask, train_in_folder
 from tfrec_zoo.trainers.session_evaluation import evaluate_sessions
 from tfrec_zoo.vocabulary import Vocabulary, as_text_ids
 
 Log = pd.DataFrame | str | os.PathLike | Sequence[str | os.PathLike]
 
 
+class NotFittedError(ValueError, AttributeError):
+    """Something was asked of a recommender that has not been trained or loaded."""
+
+
 class Recommendations(NamedTuple):
-    """`items` object [B, K], raw ids, best first, "" where none is left; `scores` float32 [B, K]."""
+    """The best items first: raw ids object [B, K], "" where none is left; scores float32 [B, K]."""
 
     items: np.ndarray
     scores: np.ndarray
@@ -82,10 +86,15 @@ class SessionRecommender:
 
     def set_params(self, **params: Any) -> "SessionRecommender":
         """Changes constructor's arguments for the next `fit`; returns self."""
-        self._model_class = params.pop("model_class", self._model_class)
-        self._options = {**self._options, **params}
-        self._make_experiment()
+        changed = SessionRecommender(**{**self.get_params(), **params})
+        self._model_class, self._options = changed._model_class, changed._options
         return self
+
+    def __getattr__(self, name: str) -> Any:
+        """Says what to do where an attribute that training makes is missing."""
+        if name in ("model_", "vocabulary_", "experiment_", "_play", "_states"):
+            raise NotFittedError("this recommender has no model yet: call fit, or use load")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def fit(
         self,
@@ -125,13 +134,8 @@ class SessionRecommender:
                 parent = stack.enter_context(tempfile.TemporaryDirectory(prefix="tfrec_"))
                 run_dir = Path(parent) / "run"
             folder = stack.enter_context(open_run_folder(run_dir, experiment))
-            vocabulary.save(folder.vocabulary_path)
-            trainer = Trainer(task, experiment.training, folder)
-            trainer.restore()
-            trainer.run()
-            trainer.restore_best()
-            self.metrics_ = trainer.summarize()
-        self._adopt(RestoredGRU4Rec(task.model, vocabulary, experiment, str(run_dir)))
+            self.metrics_ = train_in_folder(task, folder, vocabulary, experiment)
+        self._adopt(RestoredGRU4Rec(task.model, vocabulary, experiment))
         return self
 
     def recommend(
@@ -201,13 +205,17 @@ class SessionRecommender:
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes a run folder with the weights (no optimizer slots); ValueError if there is one."""
+        path = Path(path)
         if is_run_folder(path):
             raise ValueError(f"{path} is a run folder already: choose another path")
-        with open_run_folder(path, self.experiment_) as folder:
-            self.vocabulary_.save(folder.vocabulary_path)
-            checkpoint = tf.train.Checkpoint(model=self.model_)
-            target = str(folder.checkpoints_path / "last")
-            tf.train.CheckpointManager(checkpoint, target, max_to_keep=1).save()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".saving_", dir=path.parent) as parent:
+            with open_run_folder(Path(parent) / "run", self.experiment_) as folder:
+                self.vocabulary_.save(folder.vocabulary_path)
+                checkpoint = tf.train.Checkpoint(model=self.model_)
+                target = str(folder.checkpoints_path / "last")
+                tf.train.CheckpointManager(checkpoint, target, max_to_keep=1).save()
+            folder.path.rename(path)
 
     @classmethod
     def load(
@@ -229,7 +237,7 @@ class SessionRecommender:
 
     def export(self, export_dir: str | os.PathLike, k: int = 20) -> Path:
         """Writes the next SavedModel version for TensorFlow Serving; returns its folder."""
-        restored = RestoredGRU4Rec(self.model_, self.vocabulary_, self.experiment_, "estimator")
+        restored = RestoredGRU4Rec(self.model_, self.vocabulary_, self.experiment_)
         return export_gru4rec(restored, export_dir, k=k)
 
     def _make_experiment(self) -> GRU4RecExperiment:
@@ -240,8 +248,10 @@ class SessionRecommender:
             for name in (option.name, *option.aliases)
         }
         for name, value in self._options.items():
-            group = homes[name][0] if name in homes else None
-            (values.setdefault(group, {}) if group else values)[name] = value
+            if name not in homes:
+                nearest = difflib.get_close_matches(name, homes) or sorted(homes)
+                raise ValueError(f"unknown option {name!r}, expected one of {', '.join(nearest)}")
+            values.setdefault(homes[name][0], {})[name] = value
         return GRU4RecExperiment.from_dict(values)
 
     def _read(self, log: Log) -> SessionLog:
