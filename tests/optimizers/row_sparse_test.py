@@ -110,6 +110,22 @@ def test_the_step_is_counted():
     assert int(optimizer.step) == len(gradients)
 
 
+@pytest.mark.parametrize("name", ["adam", "keras:Adam"])
+def test_the_variables_are_all_that_the_next_step_needs(name):
+    (variables, optimizer, gradients), (copied, other, _) = (
+        make_problem(optimizer=name) for _ in range(2)
+    )
+    for given in gradients[:2]:
+        take_step(variables, optimizer, given)
+    sources, targets = (*variables, *optimizer.variables), (*copied, *other.variables)
+    for source, target in zip(sources, targets, strict=True):
+        target.assign(source)
+    take_step(variables, optimizer, gradients[2])
+    take_step(copied, other, gradients[2])
+    for variable, wanted in zip(copied, variables, strict=True):
+        np.testing.assert_array_equal(variable, wanted)
+
+
 @pytest.mark.parametrize("name", ["adam", "adagrad", "keras:Adam"])
 def test_a_checkpoint_holds_all_that_the_next_step_needs(name, tmp_path):
     runs = [make_problem(optimizer=name) for _ in range(2)]

@@ -117,6 +117,12 @@ class KerasOptimizer(tf.Module):
         self.table_optimizer.build(self._tables)
         self.dense_optimizer.build(self._dense)
 
+    @property
+    def variables(self) -> tuple[tf.Variable, ...]:
+        """All variables; `tf.Module` by itself does not look into optimizers of `tf_keras`."""
+        slots = (*self.table_optimizer.variables, *self.dense_optimizer.variables)
+        return (*super().variables, *slots)
+
     def apply(
         self, table_gradients: Sequence[RowGradient], dense_gradients: Sequence[tf.Tensor]
     ) -> None:
