@@ -194,16 +194,18 @@ def evaluate_sessions(
         "num_unknown_clicks": sessions.num_unknown_clicks,
         "tie_rule": tie_rule,
     }
+    if baselines_from is not None:
+        is_candidate = mark_candidates(candidate_rows, ranker.model.num_rows)
+        baselines = _baseline_ranks(
+            sessions, baselines_from, row_counts, tie_rule, seed, is_candidate
+        )
+        for name, baseline in baselines.items():
+            metrics |= _flatten_group(f"baseline_{name}", ranking_metrics(baseline, ks))
     if by_position:
         metrics |= _flatten("position", metrics_by_position(ranks, found.positions, ks))
     if by_popularity:
         groups = metrics_by_popularity(ranks, found.target_rows, row_counts, ks)
         metrics |= _flatten("popularity", groups)
-    if baselines_from is not None:
-        is_candidate = mark_candidates(candidate_rows, ranker.model.num_rows)
-        ranks = _baseline_ranks(sessions, baselines_from, row_counts, tie_rule, seed, is_candidate)
-        for name, baseline in ranks.items():
-            metrics |= _flatten_group(f"baseline_{name}", ranking_metrics(baseline, ks))
     return metrics
 
 
