@@ -94,6 +94,15 @@ REFUSALS = [
         {"optimizer": {"optimizer": "keras:SGD", "l2_penalty": 0.5}},
         "momentum and l2_penalty belong to the row-sparse optimizers, got keras:SGD",
     ),
+    (
+        {"optimizer": {"optimizer": "adadelta", "learning_rate": 0.1}},
+        "adadelta finds its own step size: give learning_rate=1, got 0.1",
+    ),
+    (
+        {"optimizer": {"decay_start_step": 10}},
+        "decay_start_step and decay_floor need a decay, got decay=constant with decay_start_step=10",
+    ),
+    ({"model": {"elu_alpha": -1}}, "elu_alpha must be 0 or positive, got -1.0"),
     # tfrec_zoo.experiments
     *(
         ({"training": {name: least - 1}}, f"{name} must be at least {least}, got {least - 1}")

@@ -212,7 +212,9 @@ def test_dropout_is_that_of_the_seed_and_of_the_step(name):
 @pytest.mark.parametrize("model", [{}, UNTIED, {**UNTIED, "embedding_dim": 2}])
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "adadelta", "sgd", "keras:Adam"])
 def test_every_optimizer_runs_in_every_input_mode(optimizer, model):
-    experiment = make_experiment(model=model, optimizer={"optimizer": optimizer})
+    experiment = make_experiment(
+        model=model, optimizer={"optimizer": optimizer, "learning_rate": 1}
+    )
     step = make_step(experiment)
     before = [variable.numpy() for variable in step.model.trainable_variables]
     states = step.model.initial_state(NUM_LANES)

@@ -33,7 +33,9 @@ class SessionBatchConfig(Config):
     popularity_exponent: float = option(
         0.5, "Extra negatives are drawn with p ~ count ** this; 0: uniformly.", ("sample_alpha",)
     )
-    in_batch_negatives: bool = option(True, "The other lanes' targets are negatives, too.")
+    in_batch_negatives: bool = option(
+        True, "The other lanes' targets are negatives, too (of shared negatives)."
+    )
     shared_negatives: bool = option(
         True, "One set of extra negatives for the whole step, or num_negatives for each event."
     )

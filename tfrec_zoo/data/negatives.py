@@ -26,7 +26,8 @@ class NegativeSampler:
         self._rows = self._rows[self._rows > 0]
         if not len(self._rows):
             raise ValueError("negatives need at least one item with a count, got none")
-        weights = row_counts[self._rows].astype(np.float64) ** exponent
+        # Relative to the greatest, so that no exponent overflows.
+        weights = (row_counts[self._rows] / row_counts[self._rows].max()) ** exponent
         self._probabilities = weights / weights.sum()
         self._keep, self._alias = build_alias_table(self._probabilities)
         self._num_rows = len(row_counts)

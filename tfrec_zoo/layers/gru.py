@@ -20,8 +20,7 @@ class GRUCell(tf_keras.layers.Layer):
 
     `tf_keras.layers.GRUCell(reset_after=False)` is the same cell with z for 1 - z and another
     order of the blocks; its default is not this cell. Where `projects_input` is off, x is v - bias
-    already (one-hot
-    input: x is a row of the input matrix).
+    already (one-hot input: x is a row of the input matrix).
     """
 
     def __init__(

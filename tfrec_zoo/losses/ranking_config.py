@@ -34,7 +34,7 @@ class RankingLossConfig(Config):
     )
     loss_reduction: str = option(
         "lanes",
-        "Sum of the events' losses divided by num_lanes * unroll_steps (lanes), by the number of "
+        "Sum of a step's losses divided by its lanes times its clicks (lanes), by the number of "
         "valid events (events), or by nothing (sum).",
         choices=("lanes", "events", "sum"),
     )

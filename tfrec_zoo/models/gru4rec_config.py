@@ -70,6 +70,8 @@ class GRU4RecConfig(Config):
                 "dropout_embedding needs an embedding, and one-hot input has none: use "
                 "dropout_hidden, tie_embeddings or an embedding_dim"
             )
+        if self.elu_alpha < 0:
+            raise ValueError(f"elu_alpha must be 0 or positive, got {self.elu_alpha}")
         if self.init_scale < 0:
             raise ValueError(f"init_scale must be 0 or positive, got {self.init_scale}")
 

@@ -66,6 +66,15 @@ class OptimizerConfig(Config):
                 f"decay and decay_steps go together, got decay={self.decay} with "
                 f"decay_steps={self.decay_steps}"
             )
+        if self.decay == "constant" and (self.decay_start_step or self.decay_floor):
+            raise ValueError(
+                "decay_start_step and decay_floor need a decay, got decay=constant with "
+                f"decay_start_step={self.decay_start_step}, decay_floor={self.decay_floor}"
+            )
+        if self.optimizer == "adadelta" and self.learning_rate != 1:
+            raise ValueError(
+                f"adadelta finds its own step size: give learning_rate=1, got {self.learning_rate}"
+            )
         if self.is_keras and (self.momentum or self.l2_penalty):
             raise ValueError(
                 f"momentum and l2_penalty belong to the row-sparse optimizers, got {self.optimizer}"
