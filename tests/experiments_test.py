@@ -95,10 +95,6 @@ REFUSALS = [
         "momentum and l2_penalty belong to the row-sparse optimizers, got keras:SGD",
     ),
     (
-        {"optimizer": {"optimizer": "adadelta", "learning_rate": 0.1}},
-        "adadelta finds its own step size: give learning_rate=1, got 0.1",
-    ),
-    (
         {"optimizer": {"decay_start_step": 10}},
         "decay_start_step and decay_floor need a decay, got decay=constant with decay_start_step=10",
     ),

@@ -20,7 +20,7 @@ class OptimizerConfig(Config):
         f"One of {', '.join(ROW_SPARSE_OPTIMIZERS)}, or keras:Name for tf_keras' own.",
         aliases=("adapt",),
     )
-    learning_rate: float = option(0.05, "Learning rate.")
+    learning_rate: float = option(0.05, "Learning rate (1 is the usual one of adadelta).")
     embedding_learning_rate: float | None = option(
         None, "Learning rate of the item tables; none: learning_rate."
     )
@@ -70,10 +70,6 @@ class OptimizerConfig(Config):
             raise ValueError(
                 "decay_start_step and decay_floor need a decay, got decay=constant with "
                 f"decay_start_step={self.decay_start_step}, decay_floor={self.decay_floor}"
-            )
-        if self.optimizer == "adadelta" and self.learning_rate != 1:
-            raise ValueError(
-                f"adadelta finds its own step size: give learning_rate=1, got {self.learning_rate}"
             )
         if self.is_keras and (self.momentum or self.l2_penalty):
             raise ValueError(
