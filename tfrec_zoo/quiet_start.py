@@ -46,15 +46,16 @@ def set_up_logging() -> None:
 
 
 def quieten_tensorflow() -> None:
-    """Silences what TensorFlow says as it starts, unless `TF_CPP_MIN_LOG_LEVEL` asks for it.
+    """Silences what TensorFlow says as it starts, unless `TF_CPP_MIN_LOG_LEVEL` below 3 asks for it.
 
     Has no effect in a process that has imported TensorFlow already.
     """
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ or "tensorflow" in sys.modules:
+    asked_level = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3")
+    if asked_level < "3" or "tensorflow" in sys.modules:
         return
     # Without a graphics card TensorFlow calls its absence an error, which is level 2.
     has_gpu = Path("/proc/driver/nvidia").exists()
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2" if has_gpu else "3"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if has_gpu else "3")
     standard_logging.getLogger("tensorflow").setLevel(standard_logging.ERROR)
     sys.meta_path.insert(0, _QuietImport())
 
