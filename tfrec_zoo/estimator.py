@@ -175,9 +175,11 @@ class SessionRecommender:
                 f"{len(session_ids)} sessions ({len(set(session_ids))} different) and "
                 f"{len(item_ids)} items"
             )
-        start = [np.zeros(width, np.float32) for width in self.model_.network.state_dims]
-        before = [self._states.get(session, start) for session in session_ids]
-        states = tuple(tf.constant(np.stack(layer)) for layer in zip(*before, strict=True))
+        states = self.model_.initial_state(len(session_ids))
+        if any(session in self._states for session in session_ids):
+            start = [np.zeros(state.shape[1], np.float32) for state in states]
+            before = [self._states.get(session, start) for session in session_ids]
+            states = tuple(tf.constant(np.stack(layer)) for layer in zip(*before, strict=True))
         rows = tf.constant(self.vocabulary_.rows(as_text_ids(item_ids)))
         _, states = self.model_(rows, states)
         after = zip(*(state.numpy() for state in states), strict=True)

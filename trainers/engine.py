@@ -155,8 +155,7 @@ class Trainer:
                 # which saves under the same number of steps.
                 self._maybe_save()
                 self._train_block(block, progress)
-                with progress.paused():
-                    self._maybe_validate_within_epoch()
+                self._maybe_validate_within_epoch(progress)
                 if self.is_done:
                     return
         finally:
@@ -194,10 +193,11 @@ class Trainer:
             )
         self._last_loss = float(losses[-1])
 
-    def _maybe_validate_within_epoch(self) -> None:
+    def _maybe_validate_within_epoch(self, progress: Progress) -> None:
         every = self._config.validate_every_steps
         if every and self._task.has_validation and self._crossed(every):
-            self._validate({"epoch": self.state.epoch + 1, "step": self.state.step})
+            with progress.paused():
+                self._validate({"epoch": self.state.epoch + 1, "step": self.state.step})
 
     def _crossed(self, every: int) -> bool:
         """Returns whether the block that was just run reached a multiple of `every` steps."""

@@ -10,6 +10,7 @@ from absl import logging
 from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 10.0
+_MANY_DIGITS = 1e6
 
 
 class Progress:
@@ -70,9 +71,11 @@ class Progress:
 
     def describe_loss(self, loss: float) -> str:
         """Returns the loss, and the perplexity where it has one, as text."""
-        text = f"loss {loss:.4f}"
+        text = f"loss {loss:.4f}" if abs(loss) < _MANY_DIGITS else f"loss {loss:.3e}"
         if self._has_perplexity:
-            text += f", perplexity {math.exp(min(loss, 700.0)):.1f}"
+            perplexity = math.exp(min(loss, 700.0))
+            style = ".1f" if perplexity < _MANY_DIGITS else ".3e"
+            text += f", perplexity {perplexity:{style}}"
         return text
 
     def close(self) -> None:
