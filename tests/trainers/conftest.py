@@ -1,0 +1,28 @@
+"""Small logs and a finished run on them, shared by the tests of training."""
+
+from pathlib import Path
+
+import pytest
+import tiny_runs
+
+
+@pytest.fixture(scope="session")
+def logs(tmp_path_factory) -> dict[str, Path]:
+    """The logs train, other, validation and test."""
+    return tiny_runs.write_logs(tmp_path_factory.mktemp("logs"))
+
+
+@pytest.fixture(scope="session")
+def run_arguments(logs) -> list[str]:
+    """Flags of the logs, and a dropout, which draws random numbers."""
+    names = ("train", "validation", "test")
+    return [*(f"--{name}={logs[name]}" for name in names), "--dropout_hidden=0.1"]
+
+
+@pytest.fixture(scope="session")
+def finished_run(run_arguments, tmp_path_factory) -> Path:
+    """An undisturbed run with validations within the epochs; not to be changed."""
+    run = tmp_path_factory.mktemp("finished") / "run"
+    arguments = [*run_arguments, "--validate_every_steps=30", f"--run_dir={run}"]
+    assert tiny_runs.run_trainer(*arguments) == 0
+    return run
