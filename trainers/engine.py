@@ -74,15 +74,16 @@ class Trainer:
         self._checkpoint = tf.train.Checkpoint(
             model=task.step.model, optimizer=task.step.optimizer, state=self._stored
         )
-        path = folder.checkpoints_path
-        self._last = tf.train.CheckpointManager(
-            self._checkpoint, str(path / "last"), max_to_keep=config.keep_checkpoints
-        )
-        self._best = tf.train.CheckpointManager(self._checkpoint, str(path / "best"), max_to_keep=1)
+        self._last = self._manage_checkpoints("last", config.keep_checkpoints)
+        self._best = self._manage_checkpoints("best", 1)
         self._block_steps, self._last_loss = 0, math.nan
         self._validated: tuple[int, dict[str, float]] = (-1, {})
         self._saved_at, self._saved_time = (-1, -1), time.monotonic()
         self._profiler = StepProfiler(config.profile_steps, str(folder.tensorboard_path))
+
+    def _manage_checkpoints(self, name: str, max_to_keep: int) -> tf.train.CheckpointManager:
+        path = str(self._folder.checkpoints_path / name)
+        return tf.train.CheckpointManager(self._checkpoint, path, max_to_keep)
 
     def restore(self) -> bool:
         """Goes back to the last checkpoint; returns whether there was one.
@@ -101,6 +102,7 @@ class Trainer:
             self._saved_at = self._position
         elif self._best.latest_checkpoint:
             shutil.rmtree(self._best.directory)
+            self._best = self._manage_checkpoints("best", 1)
         lines = self._folder.load_metrics_log()
         kept = [line for line in lines if line["step"] <= self.state.step]
         if kept != lines:
