@@ -6,7 +6,7 @@ import linecache
 import re
 
 # A block of Python, and the block of text right after it, if there is one.
-EXAMPLE = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
+EXAMPLE = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.DOTALL | re.M)
 
 
 def find_examples(text):
