@@ -50,15 +50,23 @@ def read_state(checkpoint: str) -> TrainingState:
     """Returns the state in a checkpoint, without its weights.
 
     Raises:
-        ValueError: it has none, as the checkpoints of saved estimators.
+        ValueError: it has none, as the checkpoints of saved estimators, or it is damaged.
     """
-    reader = tf.train.load_checkpoint(checkpoint)
-    if not reader.has_tensor(_STATE_KEY):
+    try:
+        reader = tf.train.load_checkpoint(checkpoint)
+        has_state = reader.has_tensor(_STATE_KEY)
+        text = reader.get_tensor(_STATE_KEY) if has_state else b""
+    # Where a file is too short, the reader knows no better error.
+    except (tf.errors.OpError, IndexError) as error:
+        raise ValueError(
+            f"the checkpoint {checkpoint} is damaged ({error}): choose another --run_dir"
+        ) from None
+    if not has_state:
         raise ValueError(
             f"{checkpoint} holds weights alone, so that run cannot be continued: choose another "
             "--run_dir, with --init_from to start from these weights"
         )
-    return TrainingState(**json.loads(reader.get_tensor(_STATE_KEY)))
+    return TrainingState(**json.loads(text))
 
 
 class CheckpointedState(tf.Module):
