@@ -69,7 +69,8 @@ def run() -> None:
     say("4. Ask the exported model in a fresh process that has only TensorFlow")
     session = test.item_ids[test.item_codes[: min(test.lengths[0], 5)]]
     export = max(export_dir.glob("[0-9]*"), key=lambda path: int(path.name))
-    run_command([sys.executable, str(Path(__file__).with_name("plain_query.py")), export, *session])
+    query = Path(__file__).with_name("plain_query.py")
+    run_command([sys.executable, query, export, *session], is_quiet=True)
 
     share = reached["recall@20"] / best["recall@20"]
     say(f"Reached {share:.1%} of the best possible Recall@20. Everything is in {folder}")
@@ -107,12 +108,18 @@ def run_module(module: str, *arguments: str) -> None:
     run_command([sys.executable, "-m", module, *arguments])
 
 
-def run_command(command: list) -> None:
-    """Runs a command, shown first; ValueError where it fails."""
+def run_command(command: list, is_quiet: bool = False) -> None:
+    """Runs a command, shown first; ValueError where it fails.
+
+    Args:
+        command: the program and its arguments.
+        is_quiet: whether what it writes to stderr (TensorFlow's greetings) is left out.
+    """
     command = [str(part) for part in command]
     print("$ " + shlex.join(["python", *command[1:]]), flush=True)
-    if code := subprocess.run(command).returncode:
-        raise ValueError(f"the command above ended with exit code {code}")
+    done = subprocess.run(command, stderr=subprocess.DEVNULL if is_quiet else None)
+    if done.returncode:
+        raise ValueError(f"the command above ended with exit code {done.returncode}")
 
 
 def main() -> None:

@@ -14,10 +14,11 @@ import tensorflow as tf  # noqa: E402
 
 
 def main(export: str, *session_items: str) -> None:
-    """Prints the recommendations for a session as lines of item and score."""
+    """Prints the best five recommendations for a session as lines of item and score."""
     recommend = tf.saved_model.load(export).signatures["recommend"]
     answer = recommend(session_items=tf.constant([session_items or [""]]))
-    for item, score in zip(answer["items"][0].numpy(), answer["scores"][0].numpy(), strict=True):
+    items, scores = (answer[name][0, :5].numpy() for name in ("items", "scores"))
+    for item, score in zip(items, scores, strict=True):
         print(f"{item.decode()}\t{score:.4f}")
 
 
