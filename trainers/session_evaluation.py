@@ -62,12 +62,15 @@ class SessionRanker:
 
         Args:
             model: the network and its tables, V + 1 rows.
-            jit_compile: compile scores and counts with XLA. Without it the ranks under a non-linear
+            jit_compile: compile with XLA. Without it the ranks under a non-linear
                 `score_activation` may take a tie for a difference.
         """
         self.model = model
         self._player = SessionPlayer(model)
-        self._score = tf.function(model.score, jit_compile=jit_compile)
+        # TensorFlow computes the last elements of an activation another way than the rest, XLA does
+        # not; a product alone is the same either way.
+        is_activated = model.config.score_activation != "linear"
+        self._score = tf.function(model.score, jit_compile=jit_compile and is_activated)
         # Apart from the scores, so that every comparison reads the same stored numbers: in one
         # function an activation may be computed twice, and not to the same bit.
         self._count = tf.function(count_competitors, jit_compile=jit_compile)
