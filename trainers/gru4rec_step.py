@@ -61,9 +61,13 @@ class GRU4RecStep(tf.Module):
             loss_sum = tf.reduce_sum(losses)
             objective = loss_sum / self._divisor(batch)
         # A gather's gradient has duplicate slices, which are summed before they are clipped.
-        gradients = [
-            tf.convert_to_tensor(g) for g in tape.gradient(objective, values + self._dense)
-        ]
+        gradients = tape.gradient(
+            objective,
+            values + self._dense,
+            # A network of one's own may have a weight that this step does not reach.
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         table_gradients = [
             RowGradient(*parts) for parts in zip(rows, values, gradients[: len(rows)], strict=True)
         ]

@@ -55,7 +55,8 @@ class GRU4Rec(tf_keras.Model):
             self.input_table = self._add_table("input_table", input_dim, _INPUT_TABLE, num_blocks=3)
         self.input_dim = input_dim
         self.network.build((None, input_dim))
-        self.built = True
+        # Keras would build a layer whose own `build` does not say so again at its first call.
+        self.network.built = self.built = True
 
     def make_network(self) -> tf_keras.layers.Layer:
         """Returns the recurrent network; to be overridden for another one."""
