@@ -202,7 +202,8 @@ class SessionRecommender:
         self, log: Log, ks: Sequence[int] = (1, 5, 10, 20), tie_rule: str = "pessimistic"
     ) -> dict[str, Any]:
         """Returns the metrics of a test log, every position of every session."""
-        sessions = Sessions.from_log(self._read(log), self.vocabulary_)
+        vocabulary = self.vocabulary_
+        sessions = Sessions.from_log(self._read(log), vocabulary)
         return evaluate_sessions(self.model_, sessions, ks=tuple(ks), tie_rule=tie_rule)
 
     def save(self, path: str | os.PathLike) -> None:
