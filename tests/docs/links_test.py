@@ -1,0 +1,107 @@
+"""What the documentation points to exists: files, headings, programs, flags and recipes."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+CODE_BLOCK = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+FLAG = re.compile(r"(?<![\w-])--(?:\[no\])?([a-z_0-9]+)")
+PROGRAM = re.compile(r"\btfrec-[a-z0-9_]+")
+RECIPE = re.compile(r"--config=([a-z0-9_]+)(?![\w./])")
+# Absl's own, and those of other programs that the documentation shows.
+FOREIGN_FLAGS = {"help", "flagfile", "verbosity", "model_config_file", "logdir"}
+
+
+def list_pages(repository: Path) -> list[Path]:
+    pages = sorted(repository.glob("docs/*.md"))
+    readme = repository / "README.md"
+    return [*pages, readme] if readme.exists() else pages
+
+
+def anchor(heading: str) -> str:
+    """Returns the anchor of a heading as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def list_programs(repository: Path) -> dict[str, str]:
+    """Returns the console scripts of setup.py with their modules."""
+    setup = (repository / "setup.py").read_text(encoding="utf-8")
+    return dict(re.findall(r'"(tfrec-[\w-]+) = ([\w.]+):main"', setup))
+
+
+def list_flags(module: str) -> set[str]:
+    """Returns the names of a program's flags, the peers' among them."""
+    program = importlib.import_module(module)
+    known = set(flags.FLAGS)
+    try:
+        program.define_flags()
+        return set(flags.FLAGS) - known
+    finally:
+        for name in set(flags.FLAGS) - known:
+            delattr(flags.FLAGS, name)
+
+
+@pytest.fixture(scope="module")
+def known_flags(repository):
+    programs = list_programs(repository)
+    names = set().union(*map(list_flags, programs.values())) | FOREIGN_FLAGS
+    return names | {f"no{name}" for name in names}
+
+
+def find_broken_links(page: Path) -> list[str]:
+    """Returns the relative links of a page that lead to no file or to no heading of it."""
+    broken = []
+    for target in LINK.findall(CODE_BLOCK.sub("", page.read_text(encoding="utf-8"))):
+        if "://" in target:
+            continue
+        name, _, wanted = target.partition("#")
+        path = page.parent / name if name else page
+        if not path.exists():
+            broken.append(target)
+        elif wanted:
+            text = CODE_BLOCK.sub("", path.read_text(encoding="utf-8"))
+            if wanted not in map(anchor, HEADING.findall(text)):
+                broken.append(target)
+    return broken
+
+
+def test_links_lead_somewhere(repository):
+    pages = list_pages(repository)
+    assert len(pages) >= 6
+    assert {page.name: find_broken_links(page) for page in pages if find_broken_links(page)} == {}
+
+
+def test_a_broken_link_is_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# One, two\n[a](page.md#one-two) [b](#three) [c](other.md) [d](http://x.y)\n")
+    assert find_broken_links(page) == ["#three", "other.md"]
+
+
+def test_flags_exist(repository, known_flags):
+    assert {"train", "noshared_negatives", "n_sample", "by_position"} <= known_flags
+    unknown = {
+        page.name: sorted(found)
+        for page in list_pages(repository)
+        if (found := set(FLAG.findall(page.read_text(encoding="utf-8"))) - known_flags)
+    }
+    assert unknown == {}
+
+
+def test_programs_exist(repository):
+    programs = set(list_programs(repository))
+    for page in list_pages(repository):
+        assert set(PROGRAM.findall(page.read_text(encoding="utf-8"))) <= programs, page.name
+
+
+def test_recipes_exist_and_are_all_documented(repository):
+    recipes = {path.stem for path in (repository / "trainers" / "recipes").glob("*.json")}
+    for page in list_pages(repository):
+        named = set(RECIPE.findall(page.read_text(encoding="utf-8"))) - {"file"}
+        assert named <= recipes, page.name
+    text = (repository / "docs" / "recipes.md").read_text(encoding="utf-8")
+    assert {recipe for recipe in recipes if f"`{recipe}`" not in text} == set()
