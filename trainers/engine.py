@@ -29,8 +29,7 @@ class Task(Protocol):
 
     `step(batch, states) -> loss_sum, states` is a `tf.Module` with the attributes `model` and
     `optimizer`; `num_events` are an epoch's; `fingerprint` tells one set of training data from
-    another; `has_perplexity` says whether exp(loss) means something, `is_compilable` whether XLA
-    takes the step.
+    another; `has_perplexity` says whether exp(loss) means something.
     """
 
     step: Any
@@ -38,7 +37,6 @@ class Task(Protocol):
     fingerprint: str
     has_perplexity: bool
     has_validation: bool
-    is_compilable: bool
 
     def blocks(self, epoch: int, first_block: int) -> Iterator[dict[str, np.ndarray]]:
         """Yields the blocks of an epoch from `first_block` on."""
@@ -67,7 +65,7 @@ class Trainer:
         self._task = task
         self._config = config
         self._folder = folder
-        self._run_block = make_block_runner(task.step, config.jit_compile and task.is_compilable)
+        self._run_block = make_block_runner(task.step, config.jit_compile)
         self._lane_states = task.initial_states()
         self._stored = CheckpointedState(self._lane_states)
         self.state = TrainingState(data_fingerprint=task.fingerprint)

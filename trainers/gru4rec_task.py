@@ -67,8 +67,6 @@ class GRU4RecTask:
         self.fingerprint = _fingerprint(sessions, vocabulary)
         self.has_perplexity = experiment.loss.loss == "cross_entropy"
         self.has_validation = validation is not None
-        # The optimizers of tf_keras look for duplicate rows by operations that XLA lacks.
-        self.is_compilable = not experiment.optimizer.is_keras
         self._validation = validation
         if validation is not None and training.validation_sessions:
             self._validation = validation.sample(training.validation_sessions, training.seed)

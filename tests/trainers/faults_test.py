@@ -176,6 +176,11 @@ def test_options_without_a_meaning_are_refused_before_training(fail_anew, argume
     assert message in fail_anew(*arguments)
 
 
+def test_missing_validation_is_noticed_before_any_log_is_read(fail_anew):
+    sentence = fail_anew("--train=/nowhere.tsv", "--early_stopping_patience=2")
+    assert "early_stopping_patience=2 needs validation data" in sentence
+
+
 @pytest.mark.parametrize(
     ("flag", "message"),
     [("--k=5,x", "--k needs positive integers"), ("--layers=x", "hidden_dims must be a list")],

@@ -76,7 +76,7 @@ KINDS = {
     "two layers": {"model": {"hidden_dims": [6, 8]}},
     "keras Adam": {
         "optimizer": {"optimizer": "keras:Adam", "learning_rate": 0.01},
-        # Asked for, and passed over: XLA cannot compile these optimizers.
+        # XLA compiles these optimizers, too.
         "training": {"jit_compile": True},
     },
     "lazy Adam": {"optimizer": {"optimizer": "adam", "learning_rate": 0.02}},

@@ -12,7 +12,7 @@ class OptimizerConfig(Config):
     """The optimizer, its learning rate over the steps, and what happens to the gradients before.
 
     `optimizer` is one of the zoo's row-sparse ones or, written `keras:Name`, any optimizer of
-    `tf_keras.optimizers` (those walk or deduplicate whole tables and run without XLA).
+    `tf_keras.optimizers` (those walk or deduplicate whole tables).
     """
 
     optimizer: str = option(

@@ -119,11 +119,6 @@ class KerasOptimizer(tf.Module):
 
     @property
     def variables(self) -> tuple[tf.Variable, ...]:
-        """The slots, which `tf.Module` does not find in optimizers of Keras."""
-        return (self.step, *self.table_optimizer.variables, *self.dense_optimizer.variables)
-
-    @property
-    def variables(self) -> tuple[tf.Variable, ...]:
         """All variables; `tf.Module` by itself does not look into optimizers of `tf_keras`."""
         slots = (*self.table_optimizer.variables, *self.dense_optimizer.variables)
         return (*super().variables, *slots)
