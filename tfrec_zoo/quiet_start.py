@@ -46,7 +46,7 @@ def set_up_logging() -> None:
 
 
 def quieten_tensorflow() -> None:
-    """Silences what TensorFlow says as it starts, unless `TF_CPP_MIN_LOG_LEVEL` below 3 asks for it.
+    """Silences what TensorFlow says as it starts, unless a `TF_CPP_MIN_LOG_LEVEL` below 3 asks.
 
     Has no effect in a process that has imported TensorFlow already.
     """

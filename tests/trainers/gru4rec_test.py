@@ -114,7 +114,7 @@ def test_recipes_are_experiments_and_tell_their_source():
     assert len(recipes) >= 8
     for path in recipes:
         values = parse_json_object(path.read_text())
-        assert values["about"].keys() >= {"what", "data", "source", "target"}, path
+        assert values["about"].keys() >= {"what", "data", "source"}, path
         experiment = GRU4RecExperiment.from_dict(values)
         assert experiment != GRU4RecExperiment(), path
 
