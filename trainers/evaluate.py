@@ -47,7 +47,9 @@ def define_flags() -> None:
     flags.DEFINE_multi_string("test", None, "Session log to evaluate on; repeatable.")
     flags.DEFINE_multi_string("train", [], "Training log, for --baselines; repeatable.")
     for role in ("session", "item", "time"):
-        flags.DEFINE_string(f"{role}_column", None, f"Column of the {role}s; none: as in training.")
+        flags.DEFINE_string(
+            f"{role}_column", None, f"Column of the {role}s, if its name is not that of training."
+        )
     flags.DEFINE_list("k", ["1", "5", "10", "20"], "Cut-offs of the metrics.")
     flags.DEFINE_enum(
         "tie_rule",

@@ -36,6 +36,8 @@ from tfrec_zoo.trainers.prepared_folder import (
 from tfrec_zoo.vocabulary import Vocabulary
 
 FLAGS = flags.FLAGS
+# A newer part with fewer sessions than both of these is hardly what was meant.
+_FEW_SESSIONS, _SMALL_SHARE = 100, 0.001
 ENDINGS = {name: name for name in ("parquet", "tsv", "tsv.gz", "csv", "csv.gz")} | {"lines": "txt"}
 
 
@@ -107,6 +109,24 @@ def prepare() -> None:
     with replace_folder(output, FLAGS.overwrite) as folder:
         write_preparation(preparation, read, config, FLAGS.input, folder)
     sys.stdout.write(format_table(preparation, read))
+    warn_of_small_parts(preparation)
+
+
+def warn_of_small_parts(preparation: Preparation) -> None:
+    """Warns of a part that a few clicks dated long after all others have left nearly empty."""
+    for newer, older in (("test", "train_full"), ("validation", "train")):
+        if newer not in preparation.parts:
+            continue
+        num_newer, num_older = (preparation.parts[name].num_sessions for name in (newer, older))
+        if num_newer < min(_FEW_SESSIONS, _SMALL_SHARE * num_older):
+            logging.warning(
+                "%s has only %d sessions, %s %d: if a few clicks are dated long after the others, "
+                "drop those or set --test_fraction",
+                newer,
+                num_newer,
+                older,
+                num_older,
+            )
 
 
 def write_preparation(

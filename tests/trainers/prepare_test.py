@@ -139,6 +139,19 @@ def test_lines_become_a_table(tmp_path, shared_data):
     assert train.item_ids[train.item_codes].tolist() == sum(lines, [])
 
 
+def test_a_part_that_late_clicks_leave_nearly_empty_is_told(tmp_path, caplog):
+    visits = np.repeat(np.arange(3000), 2)
+    frame = pd.DataFrame({"SessionId": visits, "ItemId": visits % 7, "Time": np.arange(6000)})
+    frame.to_csv(tmp_path / "log.csv", index=False)
+    run(f"--input={tmp_path}/log.csv", f"--output_dir={tmp_path}/even", "--test_seconds=300")
+    assert "has only" not in caplog.text
+    frame.loc[frame.SessionId == 2999, "Time"] += 10**6
+    frame.to_csv(tmp_path / "log.csv", index=False)
+    run(f"--input={tmp_path}/log.csv", f"--output_dir={tmp_path}/late", "--test_seconds=300")
+    assert "test has only 1 sessions, train_full 2999: if a few clicks" in caplog.text
+    assert "validation has only" not in caplog.text
+
+
 def test_a_file_without_header(tmp_path):
     path = tmp_path / "yoochoose-clicks.dat"
     path.write_text(
