@@ -35,7 +35,7 @@ class LastClicks(tf_keras.layers.Layer):
         self.mixer = self.add_weight("mixer", (4 + input_shape[-1], 7))
         self.unused = self.add_weight("unused", (3,))
 
-    def call(self, inputs, states, seed=None):
+    def call(self, inputs, states, noise=None):
         memory = 0.5 * states[0] + tf.matmul(inputs, self.kernel)
         return memory, tf.tanh(tf.matmul(tf.concat([memory, inputs], axis=1), self.mixer))
 

@@ -96,7 +96,7 @@ REFUSALS = [
     ),
     (
         {"optimizer": {"decay_start_step": 10}},
-        "decay_start_step and decay_floor need a decay, got decay=constant with decay_start_step=10",
+        "decay_start_step and decay_floor need a decay, got decay=constant",
     ),
     ({"model": {"elu_alpha": -1}}, "elu_alpha must be 0 or positive, got -1.0"),
     # tfrec_zoo.experiments

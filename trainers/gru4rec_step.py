@@ -79,8 +79,8 @@ class GRU4RecStep(tf.Module):
     ) -> tuple[tf.Tensor, States]:
         """Returns the loss of each event, float [T * B], and the new states."""
         inputs = self.model.trim_inputs(tf.gather(values[-1], batch["item_column"]))
-        seed = tf.stack([self._config.training.seed, tf.cast(self.optimizer.step, tf.int32)])
-        outputs, states = self.model.unroll(inputs, batch["is_first"], states, seed)
+        noise = batch.get("noise")
+        outputs, states = self.model.unroll(inputs, batch["is_first"], states, noise)
         vectors = tf.reshape(outputs, [-1, outputs.shape[-1]])
         if "negative_column" in batch:
             scores, candidates = self._score_own(batch, values[0], vectors)

@@ -59,6 +59,7 @@ class GRU4RecTask:
             sessions,
             counts,
             experiment.batches,
+            noise_width=self.model.noise_width,
             has_tied_inputs=self.model.input_table is None,
             steps_per_block=training.steps_per_block,
             seed=training.seed,

@@ -17,13 +17,16 @@ SESSIONS = make_sessions(LENGTHS, NUM_ITEMS, seed=5)
 DISTINCT = dataclasses.replace(SESSIONS, rows=np.arange(1, sum(LENGTHS) + 1, dtype=np.int32))
 
 
-def make_batches(sessions=DISTINCT, has_tied_inputs=True, seed=1, steps_per_block=4, **options):
+def make_batches(
+    sessions=DISTINCT, has_tied_inputs=True, seed=1, steps_per_block=4, noise_width=0, **options
+):
     config = SessionBatchConfig(**{"num_lanes": 3, "num_negatives": 6, **options})
     return SessionBatches(
         sessions,
         np.bincount(sessions.rows, minlength=sessions.rows.max() + 1),
         config,
         has_tied_inputs=has_tied_inputs,
+        noise_width=noise_width,
         steps_per_block=steps_per_block,
         seed=seed,
     )
@@ -240,3 +243,19 @@ def test_more_lanes_than_sessions_are_refused():
         make_batches(num_lanes=12)
     pairs = Sessions(np.array([1, 2], np.int32), np.array([0, 2]), np.array([0]))
     assert len(list(make_batches(pairs, num_lanes=12, schedule="sessions").blocks(0))) == 1
+
+
+def test_noise_is_uniform_and_of_each_block_seed_and_epoch_its_own():
+    def noise_of(seed, epoch):
+        blocks = make_batches(seed=seed, noise_width=500).blocks(epoch)
+        return [block["noise"] for block in blocks]
+
+    noise = noise_of(1, 0)
+    assert noise[0].shape == (4, 1, 3, 500) and noise[0].dtype == np.uint16
+    # Deciles of 6000 uniform numbers, five standard deviations wide.
+    deciles = np.bincount(noise[0].ravel() // 6554, minlength=10) / noise[0].size
+    np.testing.assert_allclose(deciles, 0.1, atol=0.02)
+    np.testing.assert_array_equal(noise[1], noise_of(1, 0)[1])
+    for other in (noise[1], noise_of(2, 0)[0], noise_of(1, 1)[0]):
+        assert (noise[0] != other).mean() > 0.99
+    assert "noise" not in next(make_batches().blocks(0))

@@ -101,9 +101,14 @@ def test_building_a_stack_builds_its_cells_for_the_widths_below():
     assert len(stack.trainable_variables) == 12
 
 
+def random_noise(*shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 2**16, shape, np.uint16)
+
+
 def test_dropout_enters_the_carried_state_and_is_inverted():
     stack, x, states = make_stack(dropout=0.4)
-    dropped = stack(x, states, tf.constant([3, 4]))
+    assert stack.noise_width == 14 and make_stack()[0].noise_width == 0
+    dropped = stack(x, states, random_noise(BATCH, 14))
     num_kept = 0
     for cell, state, new_state in zip(stack.cells, states, dropped, strict=True):
         whole = gru_step(x, state, weights_of(cell)) / 0.6
@@ -115,19 +120,19 @@ def test_dropout_enters_the_carried_state_and_is_inverted():
     assert 0.4 < num_kept / (BATCH * 14) < 0.8
 
 
-def test_dropout_is_as_frequent_as_asked_and_of_each_seed_and_layer_its_own():
+def test_dropout_is_as_frequent_as_asked_and_of_each_noise_and_layer_its_own():
     cells = [make_cell(5, 50), make_cell(50, 50, seed=1)]
     stack = GRUStack(cells, dropout=0.3)
     stack.built = True
     x, states = random_array(200, 5), (random_array(200, 50), random_array(200, 50, seed=1))
-    first, again, other = (stack(x, states, tf.constant([1, n])) for n in (2, 2, 3))
+    first, again, other = (stack(x, states, random_noise(200, 100, seed=n)) for n in (2, 2, 3))
     masks = [state.numpy() != 0 for state in (*first, other[0])]
     assert all(abs(mask.mean() - 0.7) < 0.02 for mask in masks)
     assert (masks[0] != masks[1]).mean() > 0.3 and (masks[0] != masks[2]).mean() > 0.3
     np.testing.assert_array_equal(first[1], again[1])
 
 
-def test_without_a_seed_nothing_is_dropped():
+def test_without_noise_nothing_is_dropped():
     with_dropout, x, states = make_stack(dropout=0.4)
     for state, wanted in zip(with_dropout(x, states), make_stack()[0](x, states), strict=True):
         np.testing.assert_array_equal(state, wanted)

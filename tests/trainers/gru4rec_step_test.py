@@ -190,23 +190,23 @@ def test_no_operation_of_a_step_is_as_large_as_the_catalogue(model):
 
 
 @pytest.mark.parametrize("name", ["dropout_hidden", "dropout_embedding"])
-def test_dropout_is_that_of_the_seed_and_of_the_step(name):
-    batch = to_tensors(next(unstack(list_blocks(make_experiment())[0])))
+def test_dropout_is_that_of_the_noise_in_the_batch(name):
+    experiment = make_experiment(
+        model={name: 0.4, "hidden_dims": [20]},
+        # The weights hardly move.
+        optimizer={"optimizer": "sgd", "learning_rate": 1e-12},
+    )
+    step = make_step(experiment)
+    batch = next(unstack(list_blocks(experiment)[0]))
 
-    def losses_of(seed, rate):
-        """Losses of three steps on the same batch whose weights hardly move."""
-        experiment = make_experiment(
-            model={name: rate, "hidden_dims": [20]},
-            optimizer={"optimizer": "sgd", "learning_rate": 1e-12},
-            training={"seed": seed},
-        )
-        model = GRU4Rec(experiment.model, NUM_ITEMS + 1)
-        step = GRU4RecStep(model, experiment, COUNTS)
-        return [float(step(batch, model.initial_state(NUM_LANES))[0]) for _ in range(3)]
+    def loss_with(seed):
+        shape = (*batch["is_valid"].shape, step.model.noise_width)
+        noise = np.random.default_rng(seed).integers(0, 2**16, shape, np.uint16)
+        tensors = to_tensors({**batch, "noise": noise})
+        return float(step(tensors, step.model.initial_state(NUM_LANES))[0])
 
-    assert losses_of(1, 0.4) == losses_of(1, 0.4)
-    assert len({*losses_of(1, 0.4), *losses_of(2, 0.4)}) == 6
-    assert len({*losses_of(1, 0.0), *losses_of(2, 0.0)}) == 1
+    assert step.model.noise_width == 20
+    assert loss_with(1) == loss_with(1) != loss_with(2)
 
 
 @pytest.mark.parametrize("model", [{}, UNTIED, {**UNTIED, "embedding_dim": 2}])

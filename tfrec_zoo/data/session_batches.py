@@ -19,7 +19,7 @@ from tfrec_zoo.data.whole_sessions import BATCHES_PER_RUN, schedule_whole_sessio
 Block = dict[str, np.ndarray]
 
 # What a random number is for: keeps the streams of one seed apart.
-_ORDER, _NEGATIVES = 0, 1
+_ORDER, _NEGATIVES, _NOISE = 0, 1, 2
 
 
 class SessionBatches:
@@ -34,7 +34,8 @@ class SessionBatches:
     - `target_column` int32 [K, T, B] and, with tied embeddings, `item_column`: where the target and
       the input stand in `columns`; untied, `item_column` points into `input_rows` int32 [K, C'];
     - `in_batch_counts`, `negative_counts` float32 [K, C]: targets and draws that are this column;
-    - `negative_column` int32 [K, T, B, N] where negatives are not shared.
+    - `negative_column` int32 [K, T, B, N] where negatives are not shared;
+    - `noise` uint16 [K, T, B, W], where the model drops out.
 
     With the full catalogue there are no columns: `target_column` and, with tied embeddings,
     `item_column` are rows.
@@ -47,6 +48,7 @@ class SessionBatches:
         config: SessionBatchConfig,
         *,
         has_tied_inputs: bool,
+        noise_width: int = 0,
         steps_per_block: int,
         seed: int,
     ) -> None:
@@ -57,6 +59,7 @@ class SessionBatches:
             row_counts: int64 [V + 1], the popularity that negatives follow.
             config: the schedule and the negatives.
             has_tied_inputs: whether inputs are rows of the candidates' table.
+            noise_width: W, random numbers that the model's dropout takes for an event.
             steps_per_block: K.
             seed: of session order and negatives.
 
@@ -66,6 +69,7 @@ class SessionBatches:
         self.config = config
         self._rows = sessions.rows
         self._has_tied_inputs = has_tied_inputs
+        self._noise_width = noise_width
         self._starts, self._lengths = cut_sessions(sessions.offsets, config.max_session_length)
         self._is_start = np.zeros(len(sessions.rows), bool)
         self._is_start[self._starts] = True
@@ -90,7 +94,7 @@ class SessionBatches:
         """Yields the blocks of an epoch, counted from 0, from `first_block` on."""
         for index, positions in enumerate(self._position_blocks(epoch)):
             if index >= first_block:
-                yield self._make_block(positions, (self._seed, _NEGATIVES, epoch, index))
+                yield self._make_block(positions, epoch, index)
 
     def _position_blocks(self, epoch: int) -> Iterator[np.ndarray]:
         """Yields int [n, T, B], n <= K: the click positions of each block."""
@@ -117,7 +121,7 @@ class SessionBatches:
             return np.arange(len(self._starts))
         return np.argsort(self._start_times, kind="stable")
 
-    def _make_block(self, positions: np.ndarray, entropy: tuple[int, ...]) -> Block:
+    def _make_block(self, positions: np.ndarray, epoch: int, index: int) -> Block:
         num_steps = len(positions)
         missing = self.steps_per_block - num_steps
         positions = np.pad(positions, ((0, missing), (0, 0), (0, 0)), constant_values=SILENT)
@@ -129,6 +133,10 @@ class SessionBatches:
             "is_first": self._is_start[np.maximum(positions, 0)] & is_valid,
             "is_valid": is_valid,
         }
+        if self._noise_width:
+            rng = np.random.default_rng((self._seed, _NOISE, epoch, index))
+            shape = (*positions.shape, self._noise_width)
+            block["noise"] = rng.integers(0, 2**16, shape, np.uint16)
         if self._has_tied_inputs:
             block["item_column"] = items
         else:
@@ -136,7 +144,8 @@ class SessionBatches:
             block["item_column"] = column_of.reshape(items.shape)
         if self.config.is_full_catalogue:
             return block | {"target_column": targets}
-        return block | self._make_columns(items, targets, np.random.default_rng(entropy))
+        rng = np.random.default_rng((self._seed, _NEGATIVES, epoch, index))
+        return block | self._make_columns(items, targets, rng)
 
     def _make_columns(
         self, items: np.ndarray, targets: np.ndarray, rng: np.random.Generator

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 import tf_keras
 
+from tfrec_zoo.layers.dropout import dropout
 from tfrec_zoo.layers.initializers import BlockInitializer
 
 
@@ -90,6 +91,7 @@ class GRUStack(tf_keras.layers.Layer):
         self.cells = list(cells)
         self.dropout = dropout
         self.state_dims = tuple(cell.units for cell in cells)
+        self.noise_width = sum(self.state_dims) if dropout else 0
 
     def build(self, input_shape: Sequence[int]) -> None:
         """Builds each cell for the width of the layer below it."""
@@ -101,23 +103,23 @@ class GRUStack(tf_keras.layers.Layer):
         self.built = True
 
     def call(
-        self, inputs: tf.Tensor, states: tuple[tf.Tensor, ...], seed: tf.Tensor | None = None
+        self, inputs: tf.Tensor, states: tuple[tf.Tensor, ...], noise: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, ...]:
         """Advances by one click.
 
         Args:
             inputs: float [B, E].
             states: float [B, H_i] of each layer.
-            seed: int32 [2], of this step's dropout; None: inference, no dropout.
+            noise: uint16 [B, noise_width], random numbers of the dropout; None: no dropout.
 
         Returns:
             The new states, float [B, H_i]; the last layer's is the session vector.
         """
-        next_states = []
-        for index, (cell, state) in enumerate(zip(self.cells, states, strict=True)):
+        next_states, first = [], 0
+        for cell, state in zip(self.cells, states, strict=True):
             inputs = cell(inputs, state)
-            if seed is not None and self.dropout:
-                key = tf.random.experimental.stateless_fold_in(seed, index)
-                inputs = tf.nn.experimental.stateless_dropout(inputs, self.dropout, seed=key)
+            if noise is not None and self.dropout:
+                inputs = dropout(inputs, noise[:, first : first + cell.units], self.dropout)
+                first += cell.units
             next_states.append(inputs)
         return tuple(next_states)

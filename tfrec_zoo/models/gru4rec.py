@@ -5,6 +5,7 @@ from collections.abc import Callable
 import tensorflow as tf
 import tf_keras
 
+from tfrec_zoo.layers.dropout import dropout
 from tfrec_zoo.layers.gru import GRUCell, GRUStack
 from tfrec_zoo.layers.initializers import RowTableInitializer
 from tfrec_zoo.models.gru4rec_config import GRU4RecConfig
@@ -13,7 +14,6 @@ States = tuple[tf.Tensor, ...]
 
 # Keys that keep the random numbers of one seed apart.
 _ITEM_TABLE, _INPUT_TABLE, _FIRST_CELL = 1, 2, 3
-_INPUT_DROPOUT, _STATE_DROPOUT = 0, 1
 
 
 class GRU4Rec(tf_keras.Model):
@@ -87,6 +87,12 @@ class GRU4Rec(tf_keras.Model):
         shape = (self.num_rows, width + num_zero_columns)
         return self.add_weight(name, shape, initializer=initializer)
 
+    @property
+    def noise_width(self) -> int:
+        """Random numbers that the dropout of an event takes in training."""
+        width = self.input_dim if self.config.dropout_embedding else 0
+        return width + getattr(self.network, "noise_width", 0)
+
     def initial_state(self, batch_size: int | tf.Tensor) -> States:
         """Returns zeros float [B, H_i] for each layer: the state before a session's first click."""
         return tuple(tf.zeros([batch_size, width]) for width in self.network.state_dims)
@@ -119,31 +125,27 @@ class GRU4Rec(tf_keras.Model):
         return states[-1], states
 
     def unroll(
-        self, inputs: tf.Tensor, is_first: tf.Tensor, states: States, seed: tf.Tensor | None = None
+        self, inputs: tf.Tensor, is_first: tf.Tensor, states: States, noise: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, States]:
-        """Plays T steps of the lanes, with dropout where a seed is given.
+        """Plays T steps of the lanes, with dropout where noise is given.
 
         Args:
             inputs: float [T, B, E].
             is_first: bool [T, B], a session begins with this step: its lane's state is zero before.
             states: float [B, H_i] of each layer.
-            seed: int32 [2], of the dropout; None: inference.
+            noise: uint16 [T, B, noise_width], random numbers of the dropout; None: inference.
 
         Returns:
             The outputs, float [T, B, H], and the states after the last step.
         """
-        if seed is not None and self.config.dropout_embedding:
-            key = tf.random.experimental.stateless_fold_in(seed, _INPUT_DROPOUT)
-            rate = self.config.dropout_embedding
-            inputs = tf.nn.experimental.stateless_dropout(inputs, rate, seed=key)
+        if noise is not None and self.config.dropout_embedding:
+            input_noise, noise = noise[..., : self.input_dim], noise[..., self.input_dim :]
+            inputs = dropout(inputs, input_noise, self.config.dropout_embedding)
 
         def advance(step: int | tf.Tensor, states: States) -> States:
-            key = seed
-            if seed is not None:
-                key = tf.random.experimental.stateless_fold_in(seed, _STATE_DROPOUT + step)
             started = is_first[step][:, None]
             states = tuple(tf.where(started, tf.zeros_like(state), state) for state in states)
-            return self.network(inputs[step], states, key)
+            return self.network(inputs[step], states, None if noise is None else noise[step])
 
         num_steps = inputs.shape[0]
         if num_steps == 1:
