@@ -21,10 +21,10 @@ from absl import flags, logging
 from tfrec_zoo.data.log_format import find_format
 from tfrec_zoo.data.session_log import SessionColumns, SessionLog, Sessions, read_session_log
 from tfrec_zoo.experiments import SessionLogConfig
-from tfrec_zoo.metrics.ranking import TIE_RULE_ALIASES, TIE_RULES, resolve_tie_rule
+from tfrec_zoo.metrics.ranking import resolve_tie_rule
 from tfrec_zoo.program import run_program
 from tfrec_zoo.run_folder import RunFolder, write_json
-from tfrec_zoo.trainers.gru4rec import parse_cut_offs
+from tfrec_zoo.trainers.gru4rec import define_metric_flags, parse_cut_offs
 from tfrec_zoo.trainers.metrics_table import describe_test, format_table
 from tfrec_zoo.vocabulary import Vocabulary
 
@@ -50,13 +50,7 @@ def define_flags() -> None:
         flags.DEFINE_string(
             f"{role}_column", None, f"Column of the {role}s, if its name is not that of training."
         )
-    flags.DEFINE_list("k", ["1", "5", "10", "20"], "Cut-offs of the metrics.")
-    flags.DEFINE_enum(
-        "tie_rule",
-        "pessimistic",
-        [*TIE_RULES, *TIE_RULE_ALIASES],
-        "Rank of a target among equal scores.",
-    )
+    define_metric_flags()
     flags.DEFINE_integer("seed", 0, "Of tie_rule=random.", lower_bound=0)
     flags.DEFINE_string("candidate_items", None, "File of the items that compete, an id a line.")
     flags.DEFINE_bool("by_position", False, "Also by the clicks before the target.")

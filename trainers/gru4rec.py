@@ -37,6 +37,11 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "init_from", None, "Run folder to start from; its vocabulary grows by the new items."
     )
+    define_metric_flags()
+
+
+def define_metric_flags() -> None:
+    """Defines how ranks become metrics, for the trainer and for `tfrec-evaluate`."""
     flags.DEFINE_list("k", ["1", "5", "10", "20"], "Cut-offs of the metrics.")
     flags.DEFINE_enum(
         "tie_rule",

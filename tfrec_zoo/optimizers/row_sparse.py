@@ -25,7 +25,22 @@ class RowGradient(NamedTuple):
     gradient: tf.Tensor
 
 
-class RowSparseOptimizer(tf.Module):
+class _Optimizer(tf.Module):
+    """What the optimizers share: their variables and the count of steps."""
+
+    def __init__(
+        self,
+        config: OptimizerConfig,
+        tables: Sequence[tf.Variable],
+        dense: Sequence[tf.Variable],
+    ) -> None:
+        super().__init__(name="optimizer")
+        self.config = config
+        self.step = tf.Variable(0, trainable=False, dtype=tf.int64, name="step")
+        self._tables, self._dense = list(tables), list(dense)
+
+
+class RowSparseOptimizer(_Optimizer):
     """One of the zoo's update rules, over rows of tables and over whole (dense) variables."""
 
     def __init__(
@@ -41,10 +56,7 @@ class RowSparseOptimizer(tf.Module):
             tables: variables [V, W] that get `RowGradient`s.
             dense: variables that get whole gradients.
         """
-        super().__init__(name="optimizer")
-        self.config = config
-        self.step = tf.Variable(0, trainable=False, dtype=tf.int64, name="step")
-        self._tables, self._dense = list(tables), list(dense)
+        super().__init__(config, tables, dense)
         self.table_slots = [self._make_slots(table) for table in tables]
         self.dense_slots = [self._make_slots(variable) for variable in dense]
 
@@ -92,7 +104,7 @@ class RowSparseOptimizer(tf.Module):
             slot.scatter_nd_update(indices, value)
 
 
-class KerasOptimizer(tf.Module):
+class KerasOptimizer(_Optimizer):
     """Any optimizer of `tf_keras` behind the same interface; it may walk whole tables."""
 
     def __init__(
@@ -102,10 +114,7 @@ class KerasOptimizer(tf.Module):
         dense: Sequence[tf.Variable],
     ) -> None:
         """Makes the optimizer named by `config.optimizer`; ValueError where tf_keras has none."""
-        super().__init__(name="optimizer")
-        self.config = config
-        self.step = tf.Variable(0, trainable=False, dtype=tf.int64, name="step")
-        self._tables, self._dense = list(tables), list(dense)
+        super().__init__(config, tables, dense)
         name = config.optimizer.removeprefix("keras:")
         try:
             self.table_optimizer = tf_keras.optimizers.get(name)
