@@ -26,4 +26,7 @@ def block_dataset(
     dataset = tf.data.Dataset.from_generator(
         lambda: itertools.chain([first], blocks), output_signature=signature
     )
-    return dataset.prefetch(num_prefetched)
+    options = tf.data.Options()
+    # Nothing here is tuned, and the tuner may sleep for seconds before it lets an iterator end.
+    options.autotune.enabled = False
+    return dataset.prefetch(num_prefetched).with_options(options)
