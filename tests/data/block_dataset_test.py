@@ -40,3 +40,8 @@ def test_few_blocks_are_made_ahead():
     dataset = iter(block_dataset(blocks(), num_prefetched=2))
     next(dataset)
     assert len(made) <= 5
+
+
+def test_the_tuner_that_holds_up_the_end_of_an_epoch_is_off():
+    dataset = block_dataset(iter([make_block(1)]))
+    assert dataset.options().autotune.enabled is False
