@@ -65,7 +65,8 @@ REFUSALS = [
     # tfrec_zoo.optimizers.optimizer_config
     (
         {"optimizer": {"optimizer": "lion"}},
-        "optimizer must be one of adagrad, sgd, adam, rmsprop, adadelta or keras:Name, got 'lion'",
+        "optimizer must be one of adagrad, rowwise_adagrad, sgd, adam, rmsprop, adadelta or "
+        "keras:Name, got 'lion'",
     ),
     ({"optimizer": {"learning_rate": 0}}, "learning_rate must be positive, got 0.0"),
     (
@@ -181,6 +182,8 @@ def test_the_official_names_mean_the_same():
     assert experiment.loss.effective_score_penalty == 1.95
     assert (experiment.batches.num_lanes, experiment.batches.num_negatives) == (80, 64)
     assert experiment.optimizer.clip_norm == 2.0 and experiment.training.epochs == 3
+    rowwise = GRU4RecExperiment.from_dict({"optimizer": {"optimizer": "rwsadagrad"}})
+    assert rowwise.optimizer.optimizer == "rowwise_adagrad"
     cross_entropy = GRU4RecExperiment.from_dict({"loss": {"loss": "xe_logit", "logq": 1}})
     assert cross_entropy.loss.loss == "cross_entropy"
 

@@ -141,8 +141,16 @@ def numerical_gradient(
 class Optimizer:
     """The update rules for one array; `touched` says which rows a step is about."""
 
-    def __init__(self, rule: str, rate: float, momentum: float = 0.0, l2: float = 0.0) -> None:
+    def __init__(
+        self,
+        rule: str,
+        rate: float,
+        momentum: float = 0.0,
+        l2: float = 0.0,
+        is_table: bool = False,
+    ) -> None:
         """Starts with all slots at zero."""
+        self.is_table = is_table
         self.rule, self.rate, self.momentum, self.l2 = rule, rate, momentum, l2
         self.slots: dict[str, np.ndarray] = {}
         self.count = 0
@@ -168,6 +176,10 @@ class Optimizer:
             return g, a, b
         if self.rule == "adagrad":
             return g / np.sqrt(a + g**2 + 1e-6), a + g**2, b
+        if self.rule == "rowwise_adagrad":
+            # Kept as wide as the weights here, one value repeated along a table's row.
+            square = np.repeat((g**2).mean(1)[:, None], g.shape[1], 1) if self.is_table else g**2
+            return g / (np.sqrt(a + square) + 1e-10), a + square, b
         if self.rule == "rmsprop":
             a = 0.9 * a + 0.1 * g**2
             return g / np.sqrt(a + 1e-6), a, b

@@ -67,7 +67,7 @@ def option(
         help: what it is, with unit and origin, for `--help`.
         aliases: names that users of other systems would type, accepted wherever the name is.
         choices: the values allowed (for a tuple: its elements).
-        value_aliases: other systems' names of the choices -> the choice.
+        value_aliases: other systems' names of values -> the value here.
         affects_result: whether another value gives another result, so that a run cannot be
             continued with it. False for what is only about watching or prolonging a run.
 
@@ -167,12 +167,12 @@ class Option:
             value = self.type.convert(value)
         except TypeError:
             raise ValueError(f"{self.name} must be {self.type}, got {value!r}") from None
-        if value is None or self.choices is None:
+        if value is None or not (self.choices or self.value_aliases):
             return value
         elements = value if self.type.is_tuple else (value,)
         elements = tuple(self.value_aliases.get(element, element) for element in elements)
         for element in elements:
-            if element not in self.choices:
+            if self.choices and element not in self.choices:
                 known = ", ".join(map(str, self.choices))
                 raise ValueError(f"{self.name} must be one of {known}, got {element!r}")
         return elements if self.type.is_tuple else elements[0]

@@ -49,6 +49,7 @@ def take_step(variables, optimizer, given):
         *({"optimizer": rule} for rule in ROW_SPARSE_OPTIMIZERS),
         {"optimizer": "adagrad", "momentum": 0.5, "l2_penalty": 0.1},
         {"optimizer": "adam", "momentum": 0.5, "embedding_learning_rate": 0.3},
+        {"optimizer": "rowwise_adagrad", "momentum": 0.5, "l2_penalty": 0.1},
         {"optimizer": "sgd", "clip_norm": 1.5, "embedding_learning_rate": 0.01},
         {"optimizer": "adagrad", "clip_norm": 100.0, "warmup_steps": 3},
     ],
@@ -57,7 +58,10 @@ def test_steps_on_rows_are_those_of_the_oracle(options):
     variables, optimizer, gradients = make_problem(learning_rate=0.1, **options)
     rates = [options.get("embedding_learning_rate", 0.1)] * 2 + [0.1]
     momentum, l2 = options.get("momentum", 0), options.get("l2_penalty", 0)
-    oracles = [Optimizer(options["optimizer"], rate, momentum, l2) for rate in rates]
+    oracles = [
+        Optimizer(options["optimizer"], rate, momentum, l2, is_table)
+        for rate, is_table in zip(rates, (True, True, False), strict=True)
+    ]
     values = [variable.numpy().astype(np.float64) for variable in variables]
     for count, given in enumerate(gradients, 1):
         rows_of, whole, dense = given

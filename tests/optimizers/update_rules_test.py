@@ -6,17 +6,18 @@ import tensorflow as tf
 from oracles import Optimizer
 
 from tfrec_zoo.optimizers.optimizer_config import ROW_SPARSE_OPTIMIZERS, OptimizerConfig
-from tfrec_zoo.optimizers.update_rules import RULES, move, slot_names
+from tfrec_zoo.optimizers.update_rules import RULES, move, slot_shapes
 
 SHAPE = (4, 3)
 NUM_STEPS = 6
 
 
-def play(gradients, weights, rate=0.1, **options):
+def play(gradients, weights, rate=0.1, is_table=False, **options):
     """Returns the weights after each step."""
     config = OptimizerConfig(**options)
     weights = tf.constant(weights, tf.float32)
-    slots = tuple(tf.zeros_like(weights) for _ in slot_names(config))
+    shapes = slot_shapes(config, weights.shape, is_table=is_table)
+    slots = tuple(tf.zeros(shape) for shape in shapes.values())
     history = []
     for step, gradient in enumerate(gradients, 1):
         gradient = tf.constant(gradient, tf.float32)
@@ -63,3 +64,18 @@ def test_momentum_is_classical_and_comes_after_the_adaptation():
 def test_a_vanishing_gradient_does_not_move_adagrad_to_infinity():
     history, _ = play([[1e-30]], [1.0], optimizer="adagrad")
     assert history[0].tolist() == [1.0]
+
+
+def test_rowwise_adagrad_keeps_one_number_a_row():
+    history, (accumulator,) = play(
+        [[[3.0, 1.0], [0.0, 0.0]], [[1.0, 7.0], [0.0, 2.0]]],
+        [[1.0, 1.0], [1.0, 1.0]],
+        rate=0.5,
+        is_table=True,
+        optimizer="rowwise_adagrad",
+    )
+    # Means of squares: 5 and 0, then 5 + 25 and 2.
+    assert accumulator.tolist() == [[30.0], [2.0]]
+    first = np.array([[1 - 1.5 / 5**0.5, 1 - 0.5 / 5**0.5], [1.0, 1.0]])
+    second = first - [[0.5 / 30**0.5, 3.5 / 30**0.5], [0.0, 1.0 / 2**0.5]]
+    np.testing.assert_allclose(history, [first, second], rtol=1e-6)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tfrec_zoo.config import Config, option
 
-ROW_SPARSE_OPTIMIZERS = ("adagrad", "sgd", "adam", "rmsprop", "adadelta")
+ROW_SPARSE_OPTIMIZERS = ("adagrad", "rowwise_adagrad", "sgd", "adam", "rmsprop", "adadelta")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,8 +17,10 @@ class OptimizerConfig(Config):
 
     optimizer: str = option(
         "adagrad",
-        f"One of {', '.join(ROW_SPARSE_OPTIMIZERS)}, or keras:Name for tf_keras' own.",
+        f"One of {', '.join(ROW_SPARSE_OPTIMIZERS)}, or keras:Name for tf_keras' own; "
+        "rowwise_adagrad is DLRM's rwsadagrad.",
         aliases=("adapt",),
+        value_aliases={"rwsadagrad": "rowwise_adagrad"},
     )
     learning_rate: float = option(0.05, "Learning rate (1 is the usual one of adadelta).")
     embedding_learning_rate: float | None = option(

@@ -8,7 +8,7 @@ import tf_keras
 
 from tfrec_zoo.optimizers.optimizer_config import OptimizerConfig
 from tfrec_zoo.optimizers.schedules import learning_rate_scale
-from tfrec_zoo.optimizers.update_rules import move, slot_names
+from tfrec_zoo.optimizers.update_rules import move, slot_shapes
 
 
 class RowGradient(NamedTuple):
@@ -57,13 +57,14 @@ class RowSparseOptimizer(_Optimizer):
             dense: variables that get whole gradients.
         """
         super().__init__(config, tables, dense)
-        self.table_slots = [self._make_slots(table) for table in tables]
-        self.dense_slots = [self._make_slots(variable) for variable in dense]
+        self.table_slots = [self._make_slots(table, is_table=True) for table in tables]
+        self.dense_slots = [self._make_slots(variable, is_table=False) for variable in dense]
 
-    def _make_slots(self, variable: tf.Variable) -> list[tf.Variable]:
+    def _make_slots(self, variable: tf.Variable, *, is_table: bool) -> list[tf.Variable]:
+        shapes = slot_shapes(self.config, variable.shape, is_table=is_table)
         return [
-            tf.Variable(tf.zeros(variable.shape), trainable=False, name=name)
-            for name in slot_names(self.config)
+            tf.Variable(tf.zeros(shape), trainable=False, name=name)
+            for name, shape in shapes.items()
         ]
 
     def apply(

@@ -2,10 +2,11 @@
 alike.
 
 A rule adapts a gradient to its history, the slots: `adapt(gradient, slots, step) -> adapted,
-slots`, all of one shape. What follows is the same for all of them (see `move`).
+slots`, all of one shape but for slots that hold one number a row. What follows is the same for all
+of them (see `move`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -16,10 +17,14 @@ Slots = tuple[tf.Tensor, ...]
 
 
 class UpdateRule(NamedTuple):
-    """The names of a rule's slots, which start at zero, and the rule."""
+    """The names of a rule's slots, which start at zero, and the rule.
+
+    With `is_rowwise`, its slots of a table [V, W] are [V, 1].
+    """
 
     slot_names: tuple[str, ...]
     adapt: Callable[[tf.Tensor, Slots, tf.Tensor], tuple[tf.Tensor, Slots]]
+    is_rowwise: bool = False
 
 
 def adagrad(gradient: tf.Tensor, slots: Slots, step: tf.Tensor) -> tuple[tf.Tensor, Slots]:
@@ -27,6 +32,19 @@ def adagrad(gradient: tf.Tensor, slots: Slots, step: tf.Tensor) -> tuple[tf.Tens
     del step
     accumulator = slots[0] + tf.square(gradient)
     return gradient * tf.math.rsqrt(accumulator + 1e-6), (accumulator,)
+
+
+def rowwise_adagrad(gradient: tf.Tensor, slots: Slots, step: tf.Tensor) -> tuple[tf.Tensor, Slots]:
+    """`a += mean over the row of g^2; g / (sqrt(a) + 1e-10)`: DLRM's, one number a table row.
+
+    Where the slot is as wide as the weights (whole variables), each weight has its own mean.
+    """
+    del step
+    square = tf.square(gradient)
+    if slots[0].shape[-1:] != gradient.shape[-1:]:
+        square = tf.reduce_mean(square, axis=-1, keepdims=True)
+    accumulator = slots[0] + square
+    return gradient / (tf.sqrt(accumulator) + 1e-10), (accumulator,)
 
 
 def sgd(gradient: tf.Tensor, slots: Slots, step: tf.Tensor) -> tuple[tf.Tensor, Slots]:
@@ -65,6 +83,7 @@ def adam(gradient: tf.Tensor, slots: Slots, step: tf.Tensor) -> tuple[tf.Tensor,
 
 RULES = {
     "adagrad": UpdateRule(("accumulator",), adagrad),
+    "rowwise_adagrad": UpdateRule(("accumulator",), rowwise_adagrad, is_rowwise=True),
     "sgd": UpdateRule((), sgd),
     "rmsprop": UpdateRule(("accumulator",), rmsprop),
     "adadelta": UpdateRule(("accumulator", "update"), adadelta),
@@ -72,9 +91,15 @@ RULES = {
 }
 
 
-def slot_names(config: OptimizerConfig) -> tuple[str, ...]:
-    """Returns the slots that each weight needs, the velocity last where there is momentum."""
-    return RULES[config.optimizer].slot_names + (("velocity",) if config.momentum else ())
+def slot_shapes(
+    config: OptimizerConfig, shape: Sequence[int], *, is_table: bool
+) -> dict[str, tuple[int, ...]]:
+    """Returns the slots, by name, of weights of `shape`; last the velocity if there is momentum."""
+    rule = RULES[config.optimizer]
+    shape = tuple(shape)
+    rule_shape = (*shape[:-1], 1) if is_table and rule.is_rowwise else shape
+    shapes = dict.fromkeys(rule.slot_names, rule_shape)
+    return {**shapes, "velocity": shape} if config.momentum else shapes
 
 
 def move(
@@ -91,7 +116,7 @@ def move(
         config: the rule, momentum and l2_penalty.
         weights: float, a variable's value or some of its rows.
         gradient: of the same shape; of rows, the sum over a row's duplicates.
-        slots: of the same shape each, see `slot_names`.
+        slots: see `slot_shapes`.
         learning_rate: float [].
         step: int [], counted from 1.
 
