@@ -133,14 +133,16 @@ def parse_cut_offs(texts: list[str]) -> tuple[int, ...]:
 def evaluate(
     task: GRU4RecTask, tests: dict[str, Sessions], cut_offs: tuple[int, ...]
 ) -> dict[str, Any]:
-    """Returns the metrics of each test log; those of a second one are named after its file."""
+    """Returns the metrics of each test log; from the second on with its file's name."""
     from tfrec_zoo.trainers.session_evaluation import evaluate_sessions
 
     metrics = {}
+    names = [Path(path).name for path in tests]
     for path, sessions in tests.items():
         result = evaluate_sessions(task.ranker, sessions, ks=cut_offs, tie_rule=FLAGS.tie_rule)
         logging.info("%s: %s", path, format_metrics(result))
-        prefix = f"{Path(path).name}/" if metrics else ""
+        name = Path(path).name
+        prefix = f"{name if names.count(name) == 1 else path}/" if metrics else ""
         metrics |= {prefix + name: value for name, value in result.items()}
     return metrics
 

@@ -70,9 +70,12 @@ def process(run_arguments, logs, tmp_path_factory):
     """A run in a process of its own, with XLA and with everything that can be asked for."""
     folder = tmp_path_factory.mktemp("process")
     second = shutil.copy(logs["validation"], folder / "second.tsv")
+    (folder / "other").mkdir()
+    namesake = shutil.copy(logs["test"], folder / "other/second.tsv")
     command = [
         *(sys.executable, "-m", "tfrec_zoo.trainers.gru4rec"),
         *(*tiny_runs.OPTIONS, *run_arguments, "--jit_compile", f"--test={second}"),
+        f"--test={namesake}",
         *(f"--run_dir={folder / 'run'}", f"--export_dir={folder / 'served'}"),
         *("--profile_steps=6,8", "--k=3", "--validation_sessions=20", "--epochs=1"),
     ]
@@ -89,6 +92,7 @@ def test_the_program_says_what_it_does_and_nothing_else(process):
         r"validation recall@20 0\.\d{4}, the best so far",
         r".*test\.tsv: recall@3 .*",
         r".*second\.tsv: recall@3 .*",
+        r".*other/second\.tsv: recall@3 .*",
         r"exported to .*/served/1",
     ]
     lines = result.stderr.splitlines()
@@ -101,7 +105,8 @@ def test_the_program_says_what_it_does_and_nothing_else(process):
 def test_what_was_asked_for_is_there(process):
     folder, _ = process
     metrics = RunFolder(folder / "run").load_metrics()
-    assert metrics["recall@3"] != metrics["second.tsv/recall@3"]
+    assert metrics["recall@3"] != metrics[f"{folder}/second.tsv/recall@3"]
+    assert metrics["recall@3"] == metrics[f"{folder}/other/second.tsv/recall@3"]
     assert len(list((folder / "run/tensorboard").rglob("*.xplane.pb"))) == 1
     (line,) = RunFolder(folder / "run").load_metrics_log()
     # The cut-off of the primary metric comes in addition to those asked for.
