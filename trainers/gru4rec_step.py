@@ -85,8 +85,8 @@ class GRU4RecStep(tf.Module):
         if "negative_column" in batch:
             scores, candidates = self._score_own(batch, values[0], vectors)
         else:
-            scores = self.model.score(vectors, values[0])
-            candidates = self._shared_candidates(batch)
+            products = tf.matmul(values[0], self.model.augment(vectors), transpose_b=True)
+            scores, candidates = self.model.activate(products), self._shared_candidates(batch)
         return self._ranking_loss(scores, candidates), states
 
     def _shared_candidates(self, batch: Batch) -> ranking.Candidates:
@@ -107,11 +107,11 @@ class GRU4RecStep(tf.Module):
     def _score_own(
         self, batch: Batch, values: tf.Tensor, vectors: tf.Tensor
     ) -> tuple[tf.Tensor, ranking.Candidates]:
-        """Scores each event's target and own negatives, float [R, 1 + N]."""
+        """Scores each event's target and own negatives, float [1 + N, R]."""
         target = tf.reshape(batch["target_column"], [-1])
-        negatives = tf.reshape(batch["negative_column"], [target.shape[0], -1])
-        columns = tf.concat([target[:, None], negatives], axis=1)
-        products = tf.einsum("rw,rcw->rc", self.model.augment(vectors), tf.gather(values, columns))
+        negatives = tf.transpose(tf.reshape(batch["negative_column"], [target.shape[0], -1]))
+        columns = tf.concat([target[None], negatives], axis=0)
+        products = tf.einsum("rw,crw->cr", self.model.augment(vectors), tf.gather(values, columns))
         candidates = own_candidates(
             target, negatives, remove_accidental_hits=self._config.loss.remove_accidental_hits
         )

@@ -36,14 +36,16 @@ def test_shared_columns_stand_for_the_listed_negatives(has_in_batch, removes_hit
     candidates = make_shared(
         weight, has_in_batch_negatives=has_in_batch, remove_accidental_hits=removes_hits
     )
-    log_weights = np.broadcast_to(candidates.log_weights, candidates.is_target.shape)
+    log_weights = np.broadcast_to(candidates.log_weights, candidates.is_target.shape).T
     for row, target in enumerate(TARGETS):
         others, draws = list_negatives(
             row, TARGETS, DRAWS, has_in_batch=has_in_batch, removes_hits=removes_hits
         )
         corrections = log_q(target, others, draws, COUNTS, weight, 0.75)
-        np.testing.assert_array_equal(candidates.is_target[row], np.arange(NUM_COLUMNS) == target)
-        np.testing.assert_array_equal(candidates.counts[row], count([*others, *draws]))
+        np.testing.assert_array_equal(
+            candidates.is_target[:, row], np.arange(NUM_COLUMNS) == target
+        )
+        np.testing.assert_array_equal(candidates.counts[:, row], count([*others, *draws]))
         weights = np.zeros(NUM_COLUMNS)
         np.add.at(weights, [target, *others, *draws], np.exp(corrections))
         np.testing.assert_allclose(np.exp(log_weights[row]), weights, rtol=1e-5)
@@ -56,14 +58,14 @@ def test_rare_and_frequent_items_keep_their_weights():
     counts = tf.constant([0.0, 1.0, 1.0])
     corrections = -tf.math.log(tf.constant([1.0, 1.0, 1e9]))
     candidates = shared_candidates(tf.constant([1]), counts, 0 * counts, corrections, corrections)
-    np.testing.assert_allclose(candidates.log_weights[0, 1:], [0, -np.log(1e9)], rtol=1e-6)
+    np.testing.assert_allclose(candidates.log_weights[1:, 0], [0, -np.log(1e9)], rtol=1e-6)
 
 
 def test_the_catalogue_is_every_item_but_the_padding_row():
     candidates = catalogue_candidates(tf.constant([3, 1]), 5)
-    assert candidates.counts.numpy().tolist() == [[0, 1, 1, 0, 1], [0, 0, 1, 1, 1]]
-    assert np.exp(candidates.log_weights.numpy()).tolist() == [[0, 1, 1, 1, 1]]
-    assert np.argmax(candidates.is_target, axis=1).tolist() == [3, 1]
+    assert candidates.counts.numpy().T.tolist() == [[0, 1, 1, 0, 1], [0, 0, 1, 1, 1]]
+    assert np.exp(candidates.log_weights.numpy()).T.tolist() == [[0, 1, 1, 1, 1]]
+    assert np.argmax(candidates.is_target, axis=0).tolist() == [3, 1]
     assert candidates.is_target.numpy().sum() == 2
 
 
@@ -71,9 +73,11 @@ def test_the_catalogue_is_every_item_but_the_padding_row():
 def test_negatives_of_each_events_own(removes_hits):
     negatives = [[2, 5, 2], [1, 1, 3]]
     candidates = own_candidates(
-        tf.constant([2, 4]), tf.constant(negatives), remove_accidental_hits=removes_hits
+        tf.constant([2, 4]),
+        tf.constant(np.transpose(negatives), tf.int32),
+        remove_accidental_hits=removes_hits,
     )
     kept = [[0, 1, 0], [1, 1, 1]] if removes_hits else [[1, 1, 1], [1, 1, 1]]
-    assert candidates.counts.numpy().tolist() == [[0, *row] for row in kept]
-    assert np.exp(candidates.log_weights.numpy()).tolist() == [[1, *row] for row in kept]
-    assert candidates.is_target.numpy().tolist() == [[True, False, False, False]] * 2
+    assert candidates.counts.numpy().T.tolist() == [[0, *row] for row in kept]
+    assert np.exp(candidates.log_weights.numpy()).T.tolist() == [[1, *row] for row in kept]
+    assert candidates.is_target.numpy().T.tolist() == [[True, False, False, False]] * 2

@@ -43,7 +43,7 @@ def make_problem(kind, weight=0.0, alpha=1.0):
         draws_of = [[i for i in range(1, NUM_COLUMNS) if i != target] for target in TARGETS]
         candidates = catalogue_candidates(tf.constant(TARGETS), NUM_COLUMNS)
     elif kind.startswith("own"):
-        arguments = tf.constant(TARGETS), tf.constant(OWN_DRAWS)
+        arguments = tf.constant(TARGETS), tf.constant(np.transpose(OWN_DRAWS), tf.int32)
         candidates = own_candidates(*arguments, remove_accidental_hits=removes_hits)
     else:
         candidates = make_shared(
@@ -65,14 +65,17 @@ def make_problem(kind, weight=0.0, alpha=1.0):
 
 
 def compute(name, scores, candidates, smoothing=0.0, penalty=1.0):
-    """Returns the losses and the gradient of their weighted sum, so that rows are told apart."""
-    scores = tf.constant(scores, tf.float32)
+    """Returns the losses and the gradient of their weighted sum, so that events are told apart.
+
+    Scores and gradient are [events, candidates] here, a row an event, as in the oracles.
+    """
+    scores = tf.constant(np.transpose(scores), tf.float32)
     options = {"cross_entropy": (smoothing,), "bpr_max": (penalty,)}.get(name, ())
     with tf.GradientTape() as tape:
         tape.watch(scores)
         losses = getattr(ranking, name)(scores, candidates, *options)
-        total = tf.reduce_sum(losses * tf.range(1.0, len(scores) + 1.0))
-    return losses.numpy(), tf.convert_to_tensor(tape.gradient(total, scores)).numpy()
+        total = tf.reduce_sum(losses * tf.range(1.0, len(losses) + 1.0))
+    return losses.numpy(), tf.convert_to_tensor(tape.gradient(total, scores)).numpy().T
 
 
 def expect(name, scores, kind, events, **options):
@@ -170,9 +173,9 @@ def test_the_order_of_the_columns_changes_nothing(name):
     order = np.random.default_rng(6).permutation(NUM_COLUMNS)
     losses, gradient = compute(name, scores, candidates)
     moved = candidates._replace(
-        is_target=tf.gather(candidates.is_target, order, axis=1),
-        counts=tf.gather(candidates.counts, order, axis=1),
-        log_weights=tf.gather(candidates.log_weights, order, axis=1),
+        is_target=tf.gather(candidates.is_target, order, axis=0),
+        counts=tf.gather(candidates.counts, order, axis=0),
+        log_weights=tf.gather(candidates.log_weights, order, axis=0),
     )
     moved_losses, moved_gradient = compute(name, scores[:, order], moved)
     np.testing.assert_allclose(moved_losses, losses, rtol=1e-5)
