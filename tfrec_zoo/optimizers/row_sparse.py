@@ -34,31 +34,33 @@ class _Optimizer(tf.Module):
         tables: Sequence[tf.Variable],
         dense: Sequence[tf.Variable],
     ) -> None:
-        super().__init__(name="optimizer")
-        self.config = config
-        self.step = tf.Variable(0, trainable=False, dtype=tf.int64, name="step")
-        self._tables, self._dense = list(tables), list(dense)
-
-
-class RowSparseOptimizer(_Optimizer):
-    """One of the zoo's update rules, over rows of tables and over whole (dense) variables."""
-
-    def __init__(
-        self,
-        config: OptimizerConfig,
-        tables: Sequence[tf.Variable],
-        dense: Sequence[tf.Variable],
-    ) -> None:
-        """Makes the slots.
+        """Makes what is kept from step to step.
 
         Args:
             config: the rule, the learning rates and the clipping.
             tables: variables [V, W] that get `RowGradient`s.
             dense: variables that get whole gradients.
+
+        Raises:
+            ValueError: tf_keras has no optimizer of the name in `config`.
         """
-        super().__init__(config, tables, dense)
-        self.table_slots = [self._make_slots(table, is_table=True) for table in tables]
-        self.dense_slots = [self._make_slots(variable, is_table=False) for variable in dense]
+        super().__init__(name="optimizer")
+        self.config = config
+        self.step = tf.Variable(0, trainable=False, dtype=tf.int64, name="step")
+        self._tables, self._dense = list(tables), list(dense)
+        self._make_history()
+
+    def _make_history(self) -> None:
+        """Makes the variables in which a rule remembers gradients."""
+        raise NotImplementedError
+
+
+class RowSparseOptimizer(_Optimizer):
+    """One of the zoo's update rules, over rows of tables and over whole (dense) variables."""
+
+    def _make_history(self) -> None:
+        self.table_slots = [self._make_slots(table, is_table=True) for table in self._tables]
+        self.dense_slots = [self._make_slots(variable, is_table=False) for variable in self._dense]
 
     def _make_slots(self, variable: tf.Variable, *, is_table: bool) -> list[tf.Variable]:
         shapes = slot_shapes(self.config, variable.shape, is_table=is_table)
@@ -108,15 +110,8 @@ class RowSparseOptimizer(_Optimizer):
 class KerasOptimizer(_Optimizer):
     """Any optimizer of `tf_keras` behind the same interface; it may walk whole tables."""
 
-    def __init__(
-        self,
-        config: OptimizerConfig,
-        tables: Sequence[tf.Variable],
-        dense: Sequence[tf.Variable],
-    ) -> None:
-        """Makes the optimizer named by `config.optimizer`; ValueError where tf_keras has none."""
-        super().__init__(config, tables, dense)
-        name = config.optimizer.removeprefix("keras:")
+    def _make_history(self) -> None:
+        name = self.config.optimizer.removeprefix("keras:")
         try:
             self.table_optimizer = tf_keras.optimizers.get(name)
             self.dense_optimizer = tf_keras.optimizers.get(name)
