@@ -1,4 +1,4 @@
-"""Ranking losses of session models: one value a row, for every kind of negatives.
+"""Ranking losses of session models: one value an event, for every kind of negatives.
 
 Conventions: `scores` float [C, R] are those of C candidates for R events, after the score
 activation. An event's own target is one of the candidates; a candidate may stand for several equal
