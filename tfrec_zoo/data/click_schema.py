@@ -4,7 +4,7 @@ An example is a label (0 or 1), Dn dense numbers and S slots of rows. A single-v
 feature takes one slot, a multi-valued one `max_values` of them, in the order of the features. Rows
 count from 0 in each feature's own table:
 
-    vocabulary  row 0 is every value that is not in the vocabulary (rare, or never seen in training),
+    vocabulary  row 0 is every value outside the vocabulary (rare, or never seen in training),
                 row i + 1 its item i; a missing value is the ordinary value `MISSING`
     hash        row 1 + hash(value) % (num_rows - 1); a missing value is `MISSING`, row 0 is padding
     buckets     row 0 is a missing number, row 1 + i the i-th range between `boundaries`
