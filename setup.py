@@ -39,7 +39,10 @@ setup(
     license="Apache-2.0",
     packages=list_packages(),
     package_dir=PACKAGE_DIR,
-    package_data={"tfrec_zoo.trainers": ["recipes/*.json"]},
+    package_data={
+        "tfrec_zoo": ["data/specs/*.json"],
+        "tfrec_zoo.trainers": ["recipes/*.json"],
+    },
     python_requires=">=3.10,<3.14",
     install_requires=[
         "tensorflow==2.21.*",

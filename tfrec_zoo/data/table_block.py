@@ -1,0 +1,55 @@
+"""Rows of a table in columns, as a reader hands them on: raw numbers, and texts as codes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Values:
+    """A categorical feature of n rows.
+
+    A single-valued one has `codes` int32 [n]; a missing value is the text "". A multi-valued one
+    has the values of row i at `codes[offsets[i]:offsets[i + 1]]`, none where it is missing.
+
+    Attributes:
+        codes: int32 [n] or [nnz], position in `texts`.
+        texts: object [m], distinct texts in any order; some may have no row.
+        offsets: int64 [n + 1] from 0; None for a single-valued feature.
+        weights: float32 [nnz], finite and not negative; None without weights.
+    """
+
+    codes: np.ndarray
+    texts: np.ndarray
+    offsets: np.ndarray | None = None
+    weights: np.ndarray | None = None
+
+    @property
+    def num_rows(self) -> int:
+        """The number of rows, n."""
+        return len(self.codes) if self.offsets is None else len(self.offsets) - 1
+
+
+@dataclass(frozen=True, eq=False)
+class TableBlock:
+    """Some rows of a table.
+
+    Attributes:
+        num_rows: n.
+        labels: float32 [n], 0 or 1; None where no label was asked for.
+        weights: float32 [n], finite and not negative; None without a column of weights.
+        times: int64 or float64 [n], as `time_column.parse_times` reads them, in float64 wherever
+            one of the block has a fraction; None without a column of times.
+        dense: name of a column -> float32 [n], NaN where it is missing. Raw: no transform is
+            applied. The columns of dense features and those that are cut into buckets.
+        categorical: name of a feature -> its values; not those that are cut into buckets.
+        num_bad_rows: rows passed over so far, in the whole stream.
+    """
+
+    num_rows: int
+    labels: np.ndarray | None
+    weights: np.ndarray | None
+    times: np.ndarray | None
+    dense: dict[str, np.ndarray]
+    categorical: dict[str, Values]
+    num_bad_rows: int = 0
