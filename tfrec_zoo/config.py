@@ -41,8 +41,9 @@ from typing import Any, TypeVar
 
 ConfigType = TypeVar("ConfigType", bound="Config")
 
-# A configuration file may say in this key where it comes from and what it should reach.
-ABOUT_KEY = "about"
+# A configuration file may say in these keys where it comes from and what it should reach, and
+# which model it is of (`PROGRAM` of the configuration class).
+ABOUT_KEY, PROGRAM_KEY = "about", "program"
 
 _NOUNS = {
     int: ("an integer", "integers"),
@@ -188,8 +189,10 @@ class Config:
             object.__setattr__(self, field.name, field.convert(getattr(self, field.name)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain JSON values: nested dictionaries, lists for tuples."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        """Returns plain JSON values: nested dictionaries, lists for tuples; first the program."""
+        program = getattr(self, "PROGRAM", None)
+        head = {PROGRAM_KEY: program} if program else {}
+        return head | json.loads(json.dumps(dataclasses.asdict(self)))
 
     def to_json(self) -> str:
         """Returns the text of a `config.json`."""
@@ -269,9 +272,14 @@ def resolve_names(config_class: type[Config], values: Mapping[str, Any]) -> dict
     """Returns `values` under the names of `config_class`: aliases resolved, `about` left out.
 
     Raises:
-        ValueError: for a name that is unknown or given twice, with the nearest known names.
+        ValueError: for a name that is unknown or given twice, with the nearest known names, and for
+            another model's configuration.
     """
-    values = {name: value for name, value in values.items() if name != ABOUT_KEY}
+    expected = getattr(config_class, "PROGRAM", None)
+    program = values.get(PROGRAM_KEY, expected)
+    if program != expected:
+        raise ValueError(f"this is a configuration of {program}, expected one of {expected}")
+    values = {n: value for n, value in values.items() if n not in (ABOUT_KEY, PROGRAM_KEY)}
     return _resolve_group(config_class, values)
 
 

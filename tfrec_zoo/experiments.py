@@ -1,7 +1,9 @@
 """What a run is made of, model by model: the contents of `config.json`, the trainers' flags."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from tfrec_zoo.config import Config, option
 from tfrec_zoo.data.batch_config import SessionBatchConfig
@@ -16,6 +18,11 @@ _METRIC_NAME = re.compile(r"(recall|mrr|ndcg)@[1-9][0-9]*")
 class TrainingConfig(Config):
     """How long to train, when to look at the validation data, what to keep."""
 
+    # Options without a meaning where there are no validation data.
+    NEED_VALIDATION: ClassVar[tuple[str, ...]] = ("early_stopping_patience", "validate_every_steps")
+    # Metrics of which less is better.
+    FALLING_METRICS: ClassVar[tuple[str, ...]] = ("loss",)
+
     epochs: int = option(
         10, "Passes over the training data.", aliases=("n_epochs",), affects_result=False
     )
@@ -29,11 +36,8 @@ class TrainingConfig(Config):
     validate_every_steps: int = option(
         0, "Steps between validations within an epoch, rounded up to blocks; 0: none."
     )
-    validation_sessions: int = option(
-        0, "Validate on a sample of this many sessions; 0: on all.", aliases=("eval_max_sessions",)
-    )
     primary_metric: str = option(
-        "recall@20", "Validation metric that picks the best checkpoint and stops early."
+        "loss", "Validation metric that picks the best checkpoint and stops early."
     )
     early_stopping_patience: int = option(
         0, "Stop after this many validations without an improvement; 0: never."
@@ -61,7 +65,6 @@ class TrainingConfig(Config):
             ("steps_per_block", 1),
             ("validate_every_epochs", 1),
             ("validate_every_steps", 0),
-            ("validation_sessions", 0),
             ("early_stopping_patience", 0),
             ("checkpoint_every_steps", 0),
             ("keep_checkpoints", 1),
@@ -73,9 +76,24 @@ class TrainingConfig(Config):
         if steps and (len(steps) != 2 or not 0 < steps[0] <= steps[1]):
             raise ValueError(f"profile_steps needs a first and a last step, got {steps}")
 
+    def rate(self, metrics: Mapping[str, float]) -> float:
+        """Returns the primary one of `metrics`, so signed that more is better."""
+        value = metrics[self.primary_metric]
+        return -value if self.is_falling else value
+
+    @property
+    def is_falling(self) -> bool:
+        """Whether less of the primary metric is better."""
+        return self.primary_metric in self.FALLING_METRICS
+
+    def is_reached(self, metrics: Mapping[str, float]) -> bool:
+        """Returns whether `metrics` are what the training was for, so that it can end."""
+        del metrics
+        return False
+
     def refuse_missing_validation(self) -> None:
         """Raises ValueError where an option asks for validation, in a run without such data."""
-        for name in ("early_stopping_patience", "validate_every_steps", "validation_sessions"):
+        for name in self.NEED_VALIDATION:
             if value := getattr(self, name):
                 raise ValueError(
                     f"{name}={value} needs validation data (--validation), and there is none"
@@ -94,24 +112,81 @@ class SessionLogConfig(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SessionTrainingConfig(TrainingConfig):
+    """How long to train, when to look at the validation sessions, what to keep."""
+
+    NEED_VALIDATION: ClassVar[tuple[str, ...]] = (
+        *TrainingConfig.NEED_VALIDATION,
+        "validation_sessions",
+    )
+
+    validation_sessions: int = option(
+        0, "Validate on a sample of this many sessions; 0: on all.", aliases=("eval_max_sessions",)
+    )
+    primary_metric: str = option(
+        "recall@20", "Validation metric that picks the best checkpoint and stops early."
+    )
+
+    def __post_init__(self) -> None:
+        """Refuses a metric that sessions do not have."""
+        super().__post_init__()
+        if self.validation_sessions < 0:
+            raise ValueError(
+                f"validation_sessions must be at least 0, got {self.validation_sessions}"
+            )
+        if not _METRIC_NAME.fullmatch(self.primary_metric):
+            raise ValueError(
+                "primary_metric must be recall, mrr or ndcg with a cut-off, such as recall@20, got "
+                f"{self.primary_metric!r}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClickTrainingConfig(TrainingConfig):
+    """How long to train, when to look at the validation examples, what to keep."""
+
+    NEED_VALIDATION: ClassVar[tuple[str, ...]] = (*TrainingConfig.NEED_VALIDATION, "target_auc")
+    FALLING_METRICS: ClassVar[tuple[str, ...]] = ("log_loss", "normalized_entropy")
+
+    epochs: int = option(
+        1, "Passes over the training data.", aliases=("nepochs",), affects_result=False
+    )
+    primary_metric: str = option(
+        "auc",
+        "Validation metric that picks the best checkpoint and stops early.",
+        choices=("auc", "log_loss", "normalized_entropy", "accuracy"),
+    )
+    target_auc: float = option(
+        0.0, "Stop once a validation reaches this AUC; 0: never.", ("mlperf_auc_threshold",)
+    )
+
+    def __post_init__(self) -> None:
+        """Refuses an AUC that is none."""
+        super().__post_init__()
+        if not 0 <= self.target_auc < 1:
+            raise ValueError(f"target_auc must be in [0, 1), got {self.target_auc}")
+
+    def is_reached(self, metrics: Mapping[str, float]) -> bool:
+        """Returns whether the AUC is the one to reach."""
+        return 0 < self.target_auc <= metrics["auc"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class GRU4RecExperiment(Config):
     """A run of GRU4Rec."""
+
+    PROGRAM: ClassVar[str] = "gru4rec"
 
     data: SessionLogConfig = field(default_factory=SessionLogConfig)
     model: GRU4RecConfig = field(default_factory=GRU4RecConfig)
     loss: RankingLossConfig = field(default_factory=RankingLossConfig)
     batches: SessionBatchConfig = field(default_factory=SessionBatchConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
+    training: SessionTrainingConfig = field(default_factory=SessionTrainingConfig)
 
     def __post_init__(self) -> None:
         """Refuses combinations that no group can see by itself."""
         super().__post_init__()
-        if not _METRIC_NAME.fullmatch(self.training.primary_metric):
-            raise ValueError(
-                "primary_metric must be recall, mrr or ndcg with a cut-off, such as recall@20, got "
-                f"{self.training.primary_metric!r}"
-            )
         if self.loss.loss == "cross_entropy" and self.model.score_activation != "linear":
             raise ValueError(
                 "loss=cross_entropy has its softmax inside and needs score_activation=linear, got "

@@ -28,12 +28,14 @@ class Task(Protocol):
     """What the engine needs of a model and its data.
 
     `step(batch, states) -> loss_sum, states` is a `tf.Module` with the attributes `model` and
-    `optimizer`; `num_events` are an epoch's; `fingerprint` tells one set of training data from
-    another; `has_perplexity` says whether exp(loss) means something.
+    `optimizer`; `num_events` are an epoch's, called `unit` (`events`, `examples`) in what a run
+    says; `fingerprint` tells one set of training data from another; `has_perplexity` says whether
+    exp(loss) means something.
     """
 
     step: Any
     num_events: int
+    unit: str
     fingerprint: str
     has_perplexity: bool
     has_validation: bool
@@ -44,8 +46,11 @@ class Task(Protocol):
     def initial_states(self) -> States:
         """Returns the states at an epoch's start; empty for a model without."""
 
+    def check(self) -> None:
+        """Raises ValueError, at the end of an epoch, where the model has learned nothing usable."""
+
     def validate(self) -> dict[str, float]:
-        """Returns the metrics of the validation data, higher is better for the primary one."""
+        """Returns the metrics of the validation data."""
 
 
 class Trainer:
@@ -147,7 +152,11 @@ class Trainer:
         state, config = self.state, self._config
         title = f"epoch {state.epoch + 1}/{config.epochs}"
         progress = Progress(
-            title, self._task.num_events, state.epoch_events, self._task.has_perplexity
+            title,
+            self._task.num_events,
+            state.epoch_events,
+            self._task.has_perplexity,
+            self._task.unit,
         )
         try:
             for block in block_dataset(self._task.blocks(state.epoch, state.block)):
@@ -209,16 +218,18 @@ class Trainer:
             "epoch": state.epoch + 1,
             "step": state.step,
             "loss": state.epoch_loss,
-            "events_per_second": progress.events_per_second,
+            f"{self._task.unit}_per_second": progress.events_per_second,
         }
         if self._task.has_perplexity:
             line["perplexity"] = math.exp(min(state.epoch_loss, 700.0))
         logging.info(
-            "%s: %s, %.0f events/s",
+            "%s: %s, %.0f %s/s",
             title,
             progress.describe_loss(state.epoch_loss),
             progress.events_per_second,
+            self._task.unit,
         )
+        self._task.check()
         state.begin_epoch(state.epoch + 1)
         self._lane_states = self._task.initial_states()
         if self._task.has_validation and state.epoch % config.validate_every_epochs == 0:
@@ -239,11 +250,16 @@ class Trainer:
         # The epoch's end may come just after a validation within it, of the same weights.
         if not is_new:
             return
-        value = metrics[config.primary_metric]
-        is_best = state.note_validation(value, config.min_improvement)
+        is_best = state.note_validation(config.rate(metrics), config.min_improvement)
         logging.info(
-            "validation %s %.4f%s", config.primary_metric, value, ", the best so far" * is_best
+            "validation %s %.4f%s",
+            config.primary_metric,
+            metrics[config.primary_metric],
+            ", the best so far" * is_best,
         )
+        if config.is_reached(metrics):
+            logging.info("stopping: the target is reached")
+            state.is_stopped_early = True
         if 0 < config.early_stopping_patience <= state.bad_validations:
             logging.info("stopping early: no better for %d validations", state.bad_validations)
             state.is_stopped_early = True
@@ -284,11 +300,14 @@ class Trainer:
         """Returns the flat numbers of the run for `metrics.json`."""
         lines = [line for line in self._folder.load_metrics_log() if "loss" in line]
         last = lines[-1] if lines else {}
+        throughput = f"{self._task.unit}_per_second"
         state = dataclasses.asdict(self.state)
+        if state["best_value"] is not None and self._config.is_falling:
+            state["best_value"] *= -1
         return {
             "loss": last.get("loss", self.state.epoch_loss),
             "epochs": self.state.epoch,
             "steps": self.state.step,
-            "events_per_second": last.get("events_per_second", 0.0),
+            throughput: last.get(throughput, 0.0),
             **{name: state[name] for name in ("train_seconds", "best_step", "best_value")},
         }

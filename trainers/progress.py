@@ -16,7 +16,14 @@ _MANY_DIGITS = 1e6
 class Progress:
     """Shows events done of an epoch, with loss, throughput and time left."""
 
-    def __init__(self, title: str, num_events: int, first_event: int, has_perplexity: bool) -> None:
+    def __init__(
+        self,
+        title: str,
+        num_events: int,
+        first_event: int,
+        has_perplexity: bool,
+        unit: str = "events",
+    ) -> None:
         """Begins an epoch.
 
         Args:
@@ -24,16 +31,18 @@ class Progress:
             num_events: of the whole epoch.
             first_event: events done before, by a run that is continued.
             has_perplexity: whether exp(loss) means something (cross-entropy).
+            unit: what the events are called.
         """
         self._title = title
         self._num_events = num_events
         self._done = self._first = first_event
         self._has_perplexity = has_perplexity
+        self._unit = unit
         self._start = self._last_line = time.monotonic()
         self._bar = None
         if sys.stderr.isatty():
             self._bar = tqdm(
-                total=num_events, initial=first_event, desc=title, unit="ev", unit_scale=True
+                total=num_events, initial=first_event, desc=title, unit=unit[:2], unit_scale=True
             )
 
     @property
@@ -51,12 +60,14 @@ class Progress:
             self._last_line = time.monotonic()
             left = max(self._num_events - self._done, 0) / max(self.events_per_second, 1e-9)
             logging.info(
-                "%s: %d of %d events, %s, %.0f events/s, %.0f s left",
+                "%s: %d of %d %s, %s, %.0f %s/s, %.0f s left",
                 self._title,
                 self._done,
                 self._num_events,
+                self._unit,
                 self.describe_loss(loss),
                 self.events_per_second,
+                self._unit,
                 left,
             )
 

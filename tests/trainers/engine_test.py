@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrec_zoo.experiments import GRU4RecExperiment, TrainingConfig
+from tfrec_zoo.experiments import GRU4RecExperiment, SessionTrainingConfig
 from tfrec_zoo.run_folder import open_run_folder
 from tfrec_zoo.trainers.engine import Trainer
 
@@ -29,7 +29,7 @@ class CountingStep(tf.Module):
 class GivenTask:
     """Epochs of given losses, one event a step, and given values of the validation."""
 
-    fingerprint, has_perplexity = "given", True
+    fingerprint, has_perplexity, unit = "given", True, "events"
 
     def __init__(self, losses=(3.0, 2.0, 1.0), validations=None):
         self.step = CountingStep()
@@ -56,6 +56,9 @@ class GivenTask:
     def initial_states(self):
         return ()
 
+    def check(self):
+        pass
+
     def validate(self):
         self.validated_steps.append(int(self.step.model.weight.numpy()))
         return {"recall@20": next(self._validations)}
@@ -68,7 +71,7 @@ def folder(tmp_path):
 
 
 def make_trainer(folder, task, **options) -> Trainer:
-    return Trainer(task, TrainingConfig(jit_compile=False, **options), folder)
+    return Trainer(task, SessionTrainingConfig(jit_compile=False, **options), folder)
 
 
 def list_checkpoints(folder, which="last") -> list[str]:

@@ -63,9 +63,10 @@ class RowSparseOptimizer(_Optimizer):
         self.dense_slots = [self._make_slots(variable, is_table=False) for variable in self._dense]
 
     def _make_slots(self, variable: tf.Variable, *, is_table: bool) -> list[tf.Variable]:
-        shapes = slot_shapes(self.config, variable.shape, is_table=is_table)
+        config = self.config.for_tables if is_table else self.config
+        shapes = slot_shapes(config, variable.shape, is_table=is_table)
         return [
-            tf.Variable(tf.zeros(shape), trainable=False, name=name)
+            tf.Variable(tf.fill(shape, config.initial_slot(name)), trainable=False, name=name)
             for name, shape in shapes.items()
         ]
 
@@ -100,7 +101,8 @@ class RowSparseOptimizer(_Optimizer):
         step: tf.Tensor,
     ) -> None:
         old = tuple(tf.gather(slot, given.rows) for slot in slots)
-        weights, values = move(self.config, given.values, given.gradient, old, rate, step)
+        config = self.config.for_tables
+        weights, values = move(config, given.values, given.gradient, old, rate, step)
         indices = given.rows[:, None]
         table.scatter_nd_update(indices, weights)
         for slot, value in zip(slots, values, strict=True):
@@ -111,14 +113,8 @@ class KerasOptimizer(_Optimizer):
     """Any optimizer of `tf_keras` behind the same interface; it may walk whole tables."""
 
     def _make_history(self) -> None:
-        name = self.config.optimizer.removeprefix("keras:")
-        try:
-            self.table_optimizer = tf_keras.optimizers.get(name)
-            self.dense_optimizer = tf_keras.optimizers.get(name)
-        except ValueError:
-            raise ValueError(
-                f"tf_keras has no optimizer {name!r}: use a name such as Adam"
-            ) from None
+        self.table_optimizer = _make_keras_optimizer(self.config.for_tables.optimizer)
+        self.dense_optimizer = _make_keras_optimizer(self.config.optimizer)
         self.table_optimizer.build(self._tables)
         self.dense_optimizer.build(self._dense)
 
@@ -147,6 +143,14 @@ class KerasOptimizer(_Optimizer):
         self.table_optimizer.apply_gradients(zip(slices, self._tables, strict=True))
         dense = zip(gradients[len(self._tables) :], self._dense, strict=True)
         self.dense_optimizer.apply_gradients(dense)
+
+
+def _make_keras_optimizer(name: str) -> tf_keras.optimizers.Optimizer:
+    name = name.removeprefix("keras:")
+    try:
+        return tf_keras.optimizers.get(name)
+    except ValueError:
+        raise ValueError(f"tf_keras has no optimizer {name!r}: use a name such as Adam") from None
 
 
 def make_optimizer(
