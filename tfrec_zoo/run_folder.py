@@ -1,7 +1,9 @@
 """A run folder: what training leaves behind for evaluation, export and its own continuation.
 
     config.json        the resolved configuration
-    vocabulary.tsv     raw ids and counts of the training data
+    vocabulary.tsv     sessions: raw ids and counts of the training data
+    features.json      clicks: the features, with spec.json, the columns that they come from, and
+    vocabularies/      a file of raw values and counts for each feature that has a vocabulary
     checkpoints/       the latest and the best states
     metrics.jsonl      a line for each validation
     metrics.json       the final metrics, flat
@@ -24,6 +26,7 @@ from typing import Any
 
 from tfrec_zoo.atomic_file import replace_file
 from tfrec_zoo.config import Config, list_options, parse_json_object
+from tfrec_zoo.data.click_schema import FEATURES_NAME, ClickSchema
 from tfrec_zoo.vocabulary import Vocabulary
 
 
@@ -49,6 +52,21 @@ class RunFolder:
     def vocabulary_path(self) -> Path:
         """The file of the vocabulary."""
         return self.path / "vocabulary.tsv"
+
+    @property
+    def features_path(self) -> Path:
+        """The file of the features of a click model."""
+        return self.path / FEATURES_NAME
+
+    @property
+    def spec_path(self) -> Path:
+        """The file of the columns that a click model's features come from."""
+        return self.path / "spec.json"
+
+    @property
+    def vocabularies_path(self) -> Path:
+        """The folder of a click model's vocabularies."""
+        return self.path / "vocabularies"
 
     @property
     def checkpoints_path(self) -> Path:
@@ -88,6 +106,18 @@ class RunFolder:
     def load_vocabulary(self) -> Vocabulary:
         """Returns the vocabulary of the run."""
         return Vocabulary.load(self.require().vocabulary_path)
+
+    def load_schema(self) -> ClickSchema:
+        """Returns the features of a click model."""
+        return ClickSchema.load(self.require().features_path)
+
+    def load_vocabularies(self) -> dict[str, Vocabulary]:
+        """Returns the vocabulary of each feature of a click model that has one, by its name."""
+        return {
+            feature.name: Vocabulary.load(self.vocabularies_path / f"{feature.name}.tsv")
+            for feature in self.load_schema().categorical
+            if feature.kind == "vocabulary"
+        }
 
     def load_metrics(self) -> dict[str, Any]:
         """Returns the final metrics."""

@@ -1,0 +1,81 @@
+"""DLRM as the engine sees it: its data, its step, its validation."""
+
+from collections.abc import Iterator
+
+from absl import logging
+
+from tfrec_zoo.data.click_batches import Block, ClickBatches
+from tfrec_zoo.data.click_schema import ClickSchema
+from tfrec_zoo.data.click_shards import ClickTable
+from tfrec_zoo.experiments import DLRMExperiment
+from tfrec_zoo.models.dlrm import DLRM
+from tfrec_zoo.trainers.click_evaluation import ClickScorer, evaluate_clicks, refuse_constant
+from tfrec_zoo.trainers.dlrm_step import DLRMStep
+
+_CHECKED_EXAMPLES = 4096
+# An AUC this near to 1/2 is that of a model that has learned nothing.
+_CHANCE = 1e-3
+
+
+class DLRMTask:
+    """A `tfrec_zoo.trainers.engine.Task`: trains DLRM on clicks."""
+
+    unit = "examples"
+    has_perplexity = False
+
+    def __init__(
+        self,
+        experiment: DLRMExperiment,
+        schema: ClickSchema,
+        table: ClickTable,
+        *,
+        validation: ClickTable | None = None,
+    ) -> None:
+        """Builds the model and the batches.
+
+        Args:
+            experiment: the configuration.
+            schema: the features.
+            table: the training examples.
+            validation: the examples of `validate`; None: there is no validation.
+        """
+        self.experiment = experiment
+        training = experiment.training
+        self.model = DLRM(experiment.model, schema, training.seed)
+        self.step = DLRMStep(self.model, experiment)
+        self.scorer = ClickScorer(self.model)
+        self._batches = ClickBatches(
+            table,
+            schema,
+            experiment.batches,
+            [store.locate for store in self.model.tables.stores],
+            noise_width=self.model.noise_width,
+            steps_per_block=training.steps_per_block,
+            seed=training.seed,
+        )
+        self.num_events = self._batches.num_examples
+        self.fingerprint = f"{table.num_rows} examples, checksum {table.fingerprint}"
+        self.has_validation = validation is not None
+        self._table, self._validation = table, validation
+
+    def blocks(self, epoch: int, first_block: int) -> Iterator[Block]:
+        """Yields the training blocks of an epoch."""
+        return self._batches.blocks(epoch, first_block)
+
+    def initial_states(self) -> tuple:
+        """Returns nothing: a click has no history."""
+        return ()
+
+    def check(self) -> None:
+        """Raises ValueError where the predictions of training examples are constant or NaN."""
+        refuse_constant(self.scorer(self._table.slice(0, _CHECKED_EXAMPLES)))
+
+    def validate(self) -> dict[str, float]:
+        """Returns the metrics of the validation examples."""
+        metrics = evaluate_clicks(self.scorer, self._validation)
+        if abs(metrics["auc"] - 0.5) < _CHANCE:
+            logging.warning(
+                "AUC %.4f is that of chance: the learning rate may be too high, the labels random",
+                metrics["auc"],
+            )
+        return {name: value for name, value in metrics.items() if isinstance(value, float)}
