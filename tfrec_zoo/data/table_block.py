@@ -29,6 +29,17 @@ class Values:
         """The number of rows, n."""
         return len(self.codes) if self.offsets is None else len(self.offsets) - 1
 
+    def take(self, rows: np.ndarray) -> "Values":
+        """Returns the values of `rows`, positions [k] in any order."""
+        if self.offsets is None:
+            return Values(self.codes[rows], self.texts)
+        lengths = np.diff(self.offsets)[rows]
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        starts = self.offsets[:-1][rows]
+        places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+        weights = None if self.weights is None else self.weights[places]
+        return Values(self.codes[places], self.texts, offsets, weights)
+
 
 @dataclass(frozen=True, eq=False)
 class TableBlock:
@@ -53,3 +64,19 @@ class TableBlock:
     dense: dict[str, np.ndarray]
     categorical: dict[str, Values]
     num_bad_rows: int = 0
+
+    def take(self, rows: np.ndarray) -> "TableBlock":
+        """Returns the block of `rows`, positions [k] in any order."""
+        labels, weights, times = (
+            None if column is None else column[rows]
+            for column in (self.labels, self.weights, self.times)
+        )
+        return TableBlock(
+            num_rows=len(rows),
+            labels=labels,
+            weights=weights,
+            times=times,
+            dense={name: column[rows] for name, column in self.dense.items()},
+            categorical={name: values.take(rows) for name, values in self.categorical.items()},
+            num_bad_rows=self.num_bad_rows,
+        )

@@ -10,7 +10,8 @@ from pathlib import Path
 
 DELIMITERS = {"tsv": "\t", "csv": ","}
 
-_GZIP_ERRORS = (EOFError, zlib.error, gzip.BadGzipFile)
+# What reading a broken `.gz` file raises.
+GZIP_ERRORS = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def read_header(path: Path, file_format: str) -> tuple[list[str], Dialect]:
     try:
         with open_bytes(path) as file:
             line = file.readline().decode("utf-8-sig")
-    except (*_GZIP_ERRORS, UnicodeDecodeError) as error:
+    except (*GZIP_ERRORS, UnicodeDecodeError) as error:
         raise ValueError(explain_failure(path, None, None, error)) from None
     if not line:
         raise ValueError(f"{path} is empty, expected clicks")
@@ -73,11 +74,26 @@ def explain_failure(
                 return f"{path}, line {number}: the text is not UTF-8, convert the file first"
             if dialect and (found := len(dialect.split(text))) != num_fields:
                 return f"{path}, line {number}: expected {num_fields} fields, found {found}"
-    except EOFError:
-        return f"{path} is truncated: its gzip stream ends early, after line {number}"
-    except (zlib.error, gzip.BadGzipFile):
-        return f"{path} is not a sound gzip file, although its name ends in .gz"
+    except GZIP_ERRORS as gzip_error:
+        return _explain_gzip_error(path, number, gzip_error)
     return f"{path} cannot be read: {str(error).splitlines()[0]}"
+
+
+def explain_gzip_error(path: Path) -> str:
+    """Returns one sentence on why `path`, whose gzip stream is broken, cannot be read."""
+    last = 0
+    try:
+        for number, _ in _numbered_lines(path):
+            last = number
+    except GZIP_ERRORS as error:
+        return _explain_gzip_error(path, last, error)
+    return f"{path} could not be read, and now it can: is it still being written?"
+
+
+def _explain_gzip_error(path: Path, number: int, error: Exception) -> str:
+    if isinstance(error, EOFError):
+        return f"{path} is truncated: its gzip stream ends early, after line {number}"
+    return f"{path} is not a sound gzip file, although its name ends in .gz"
 
 
 def line_of_row(path: Path, row: int) -> int:
