@@ -1,0 +1,69 @@
+"""Fully connected layers against NumPy, and their initial weights."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfrec_zoo.layers.mlp import MLP
+
+INPUTS = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
+
+
+def compute(mlp: MLP, inputs: np.ndarray, is_last_linear: bool) -> np.ndarray:
+    values = inputs.astype(np.float64)
+    for index, layer in enumerate(mlp.layers):
+        kernel, bias = (weight.numpy().astype(np.float64) for weight in layer.weights)
+        values = values @ kernel + bias
+        if not is_last_linear or index < len(mlp.layers) - 1:
+            values = np.maximum(values, 0)
+    return values
+
+
+@pytest.mark.parametrize("is_last_linear", [True, False])
+def test_layers_are_products_with_relu(is_last_linear):
+    mlp = MLP(5, (7, 4, 3), is_last_linear=is_last_linear)
+    expected = compute(mlp, INPUTS, is_last_linear)
+    np.testing.assert_allclose(mlp(INPUTS), expected, rtol=1e-5, atol=1e-6)
+    assert (expected < 0).any() == is_last_linear
+
+
+def test_weights_start_as_those_of_dlrm():
+    mlp = MLP(300, (500, 400), seed=7)
+    for layer, (fan_in, fan_out) in zip(mlp.layers, [(300, 500), (500, 400)], strict=True):
+        kernel, bias = (weight.numpy() for weight in layer.weights)
+        assert kernel.std() == pytest.approx(np.sqrt(2 / (fan_in + fan_out)), rel=0.02)
+        assert bias.std() == pytest.approx(np.sqrt(1 / fan_out), rel=0.15)
+        assert abs(kernel.mean()) < 0.001
+
+
+def test_layers_and_seeds_have_numbers_of_their_own():
+    kernels = [
+        layer.kernel.numpy() for seed in (1, 2) for layer in MLP(4, (4, 4), seed=seed).layers
+    ]
+    assert len({kernel.tobytes() for kernel in kernels}) == 4
+    np.testing.assert_array_equal(MLP(4, (4,), seed=1).layers[0].kernel, kernels[0])
+
+
+def test_mixed_precision_keeps_weights_and_outputs_in_float32():
+    exact, mixed = MLP(5, (64, 3)), MLP(5, (64, 3), precision="mixed_bfloat16")
+    outputs = mixed(INPUTS)
+    assert {weight.dtype for weight in mixed.weights} == {tf.float32}
+    assert outputs.dtype == tf.float32
+    np.testing.assert_allclose(outputs, exact(INPUTS), rtol=0.05, atol=0.05)
+    assert not np.array_equal(outputs, exact(INPUTS))
+
+
+def test_dropout_drops_by_the_given_numbers():
+    mlp = MLP(5, (7, 4, 3), dropout_rate=0.25, is_last_linear=True)
+    assert mlp.noise_width == 7 + 4
+    noise = np.random.default_rng(1).integers(0, 2**16, (6, 11), np.uint16)
+    values, start = INPUTS.astype(np.float64), 0
+    for index, layer in enumerate(mlp.layers):
+        kernel, bias = (weight.numpy().astype(np.float64) for weight in layer.weights)
+        values = values @ kernel + bias
+        if index < 2:
+            kept = noise[:, start : start + values.shape[1]] >= 0.25 * 2**16
+            start += values.shape[1]
+            values = np.maximum(values, 0) * kept / 0.75
+    np.testing.assert_allclose(mlp(INPUTS, noise), values, rtol=1e-5, atol=1e-6)
+    assert MLP(5, (7, 4)).noise_width == 0
