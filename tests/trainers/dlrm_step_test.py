@@ -1,0 +1,212 @@
+"""Whole training steps of DLRM against whole tables in float64."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfrec_zoo.data.click_batches import ClickBatches
+from tfrec_zoo.data.click_schema import CategoricalFeature, ClickSchema, DenseFeature
+from tfrec_zoo.data.click_shards import ClickRows
+from tfrec_zoo.experiments import DLRMExperiment
+from tfrec_zoo.models.dlrm import DLRM
+from tfrec_zoo.trainers.block_runner import make_block_runner
+from tfrec_zoo.trainers.dlrm_step import DLRMStep
+
+SCHEMA = ClickSchema(
+    dense=(DenseFeature("a", "a"), DenseFeature("b", "b")),
+    categorical=(
+        CategoricalFeature("user", "user", 6),
+        CategoricalFeature("tags", "tags", 8, max_values=2),
+        CategoricalFeature("film", "film", 9),
+    ),
+    has_weights=True,
+)
+NUM_EXAMPLES, BATCH = 22, 8
+
+
+def make_examples() -> ClickRows:
+    rng = np.random.default_rng(3)
+    rows = rng.integers(0, [6, 8, 8, 9], (NUM_EXAMPLES, 4)).astype(np.int32)
+    row_weights = np.ones(rows.shape, np.float32)
+    row_weights[:, 1:3] = rng.choice([0.0, 0.5, 2.0], (NUM_EXAMPLES, 2))
+    return ClickRows(
+        labels=rng.integers(0, 2, NUM_EXAMPLES).astype(np.float32),
+        dense=rng.normal(size=(NUM_EXAMPLES, 2)).astype(np.float32),
+        rows=rows,
+        row_weights=row_weights,
+        weights=rng.uniform(0.5, 2, NUM_EXAMPLES).astype(np.float32),
+    )
+
+
+def make_experiment(**groups) -> DLRMExperiment:
+    values = {
+        "model": {"embedding_dim": 4, "bottom_mlp": [5, 4], "top_mlp": [6, 1]},
+        "batches": {"batch_size": BATCH, "shuffle": False},
+        "optimizer": {"optimizer": "sgd", "learning_rate": 0.3},
+    }
+    for name, options in groups.items():
+        values[name] = {**values.get(name, {}), **options}
+    return DLRMExperiment.from_dict(values)
+
+
+def run_steps(experiment: DLRMExperiment, jit_compile: bool = False) -> tuple[DLRM, np.ndarray]:
+    """Trains an epoch; returns the model and the loss sums of its steps."""
+    model = DLRM(experiment.model, SCHEMA, seed=1)
+    step = DLRMStep(model, experiment)
+    batches = ClickBatches(
+        make_examples(),
+        SCHEMA,
+        experiment.batches,
+        [store.locate for store in model.tables.stores],
+        noise_width=model.noise_width,
+    )
+    run = make_block_runner(step, jit_compile)
+    losses = []
+    for block in batches.blocks(0):
+        block_losses, num_examples, _ = run({n: tf.constant(a) for n, a in block.items()}, ())
+        assert num_examples == NUM_EXAMPLES
+        losses.append(block_losses.numpy()[: int(block["num_steps"])])
+    return model, np.concatenate(losses)
+
+
+class Oracle:
+    """The same network over whole tables in float64, one variable for each weight."""
+
+    def __init__(self, experiment: DLRMExperiment):
+        self.experiment = experiment
+        self.model = DLRM(experiment.model, SCHEMA, seed=1)
+        self.weights = [tf.Variable(tf.cast(v, tf.float64)) for v in self.model.trainable_variables]
+        names = {id(t.variable) for t in self.model.tables.tables}
+        self.is_table = [id(v) in names for v in self.model.trainable_variables]
+        start = experiment.optimizer.initial_accumulator
+        self.sums = [np.full(weight.shape, start) for weight in self.weights]
+
+    def logits(self, examples: ClickRows) -> tf.Tensor:
+        values = dict(
+            zip([id(v) for v in self.model.trainable_variables], self.weights, strict=True)
+        )
+        hidden = tf.constant(examples.dense, tf.float64)
+        for layer in self.model.bottom.layers:
+            hidden = tf.nn.relu(hidden @ values[id(layer.kernel)] + values[id(layer.bias)])
+        (store,), (table,) = self.model.tables.stores, self.model.tables.tables
+        vectors = [hidden]
+        for part in store.tables:
+            rows = tf.gather(
+                values[id(table.variable)], part.first_row + examples.rows[:, part.slots]
+            )
+            weights = tf.constant(examples.row_weights[:, part.slots], tf.float64)
+            vectors.append(tf.einsum("bsd,bs->bd", rows, weights))
+        pairs = [tf.reduce_sum(a * b, 1) for i, a in enumerate(vectors) for b in vectors[:i]]
+        values_in = tf.concat([hidden, tf.stack(pairs, axis=1)], axis=1)
+        first, last = self.model.top.layers
+        values_in = tf.nn.relu(values_in @ values[id(first.kernel)] + values[id(first.bias)])
+        return (values_in @ values[id(last.kernel)] + values[id(last.bias)])[:, 0]
+
+    def step(self, examples: ClickRows) -> float:
+        loss_config = self.experiment.loss
+        with tf.GradientTape() as tape:
+            logits = self.logits(examples)
+            e = loss_config.label_smoothing
+            labels = examples.labels * (1 - e) + e / 2
+            p = tf.sigmoid(logits)
+            losses = -loss_config.positive_weight * labels * tf.math.log(p)
+            losses -= (1 - labels) * tf.math.log(1 - p)
+            total = tf.reduce_sum(losses * examples.weights)
+            mean = total / examples.num_rows
+        gradients = tape.gradient(mean, self.weights)
+        for index, (weight, gradient) in enumerate(zip(self.weights, gradients, strict=True)):
+            gradient = tf.convert_to_tensor(gradient).numpy()
+            config = self.experiment.optimizer
+            config = config.for_tables if self.is_table[index] else config
+            rate = config.learning_rate
+            if self.is_table[index]:
+                rate = config.embedding_learning_rate or rate
+            if config.optimizer == "adagrad":
+                self.sums[index] += gradient**2
+                gradient = gradient / np.sqrt(self.sums[index] + 1e-6)
+            elif config.optimizer == "rowwise_adagrad":
+                square = gradient**2
+                if self.is_table[index]:
+                    square = np.tile(square.mean(1, keepdims=True), (1, square.shape[1]))
+                self.sums[index] += square
+                gradient = gradient / (np.sqrt(self.sums[index]) + 1e-10)
+            weight.assign_sub(rate * gradient)
+        return float(total)
+
+
+def run_oracle(experiment: DLRMExperiment, batch: int = BATCH) -> tuple[list, list[float]]:
+    oracle, examples = Oracle(experiment), make_examples()
+    losses = [oracle.step(examples.slice(s, s + batch)) for s in range(0, NUM_EXAMPLES, batch)]
+    return [weight.numpy() for weight in oracle.weights], losses
+
+
+CASES = [
+    {},
+    {"optimizer": {"optimizer": "adagrad", "learning_rate": 0.05, "initial_accumulator": 0.1}},
+    {"optimizer": {"optimizer": "rowwise_adagrad", "learning_rate": 0.05}},
+    {
+        "optimizer": {
+            "optimizer": "sgd",
+            "embedding_optimizer": "rwsadagrad",
+            "embedding_learning_rate": 0.07,
+        }
+    },
+    {"loss": {"positive_weight": 3.0, "label_smoothing": 0.1}},
+]
+
+
+@pytest.mark.parametrize(
+    ("case", "jit_compile"),
+    [*((case, False) for case in CASES), (CASES[1], True), (CASES[3], True)],
+)
+def test_steps_are_those_of_whole_tables(case, jit_compile):
+    experiment = make_experiment(**case)
+    model, losses = run_steps(experiment, jit_compile)
+    weights, expected = run_oracle(experiment)
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+    for variable, weight in zip(model.trainable_variables, weights, strict=True):
+        np.testing.assert_allclose(variable, weight, rtol=1e-3, atol=2e-5, err_msg=variable.name)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adagrad"])
+def test_accumulated_batches_are_one_large_batch(optimizer):
+    options = {"optimizer": {"optimizer": optimizer, "learning_rate": 0.1}}
+    small = make_experiment(batches={"batch_size": 4, "accumulate_steps": 2}, **options)
+    model, losses = run_steps(small)
+    weights, expected = run_oracle(make_experiment(**options))
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+    for variable, weight in zip(model.trainable_variables, weights, strict=True):
+        np.testing.assert_allclose(variable, weight, rtol=1e-3, atol=2e-5, err_msg=variable.name)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"interaction": "cross", "cross_rank": 2, "first_order": True},
+        {"qr_threshold": 7, "qr_collisions": 2, "weighted_pooling": True},
+        {"table_dims": ["film:2"], "interaction": "cat", "mlp_dropout": 0.3},
+        {"precision": "mixed_bfloat16"},
+    ],
+)
+def test_every_weight_of_other_networks_learns(model):
+    experiment = make_experiment(model=model)
+    before = DLRM(experiment.model, SCHEMA, seed=1)
+    trained, losses = run_steps(experiment)
+    assert np.isfinite(losses).all()
+    for old, new in zip(before.trainable_variables, trained.trainable_variables, strict=True):
+        assert not np.array_equal(old, new), new.name
+
+
+def test_untouched_rows_stay_as_they_are():
+    experiment = make_experiment(
+        optimizer={"optimizer": "adagrad", "momentum": 0.5, "l2_penalty": 0.1}
+    )
+    before = DLRM(experiment.model, SCHEMA, seed=1).tables.tables[0].variable.numpy()
+    examples = make_examples()
+    model, _ = run_steps(experiment)
+    after = model.tables.tables[0].variable.numpy()
+    touched = np.unique(model.tables.stores[0].locate(examples.rows, examples.row_weights))
+    untouched = np.setdiff1d(np.arange(len(before)), touched)
+    np.testing.assert_array_equal(after[untouched], before[untouched])
+    assert not after[0].any()
+    assert (after[touched[1:]] != before[touched[1:]]).any(axis=1).all()
