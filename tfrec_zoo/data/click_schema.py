@@ -34,6 +34,8 @@ FEATURES_NAME = "features.json"
 TRANSFORMS = ("none", "log", "standard")
 KINDS = ("vocabulary", "hash", "buckets")
 POOLINGS = ("sum", "mean")
+# Rows are int32.
+MAX_ROWS = 2**31 - 1
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
@@ -121,15 +123,21 @@ class CategoricalFeature:
                 f"feature {self.name}: max_values must be 1 or more, got {self.max_values}"
             )
         least = {"vocabulary": 1, "hash": 2, "buckets": 2 + len(self.boundaries)}[self.kind]
-        if self.num_rows < least or (self.kind == "buckets" and self.num_rows != least):
+        most = least if self.kind == "buckets" else MAX_ROWS
+        if not least <= self.num_rows <= most:
             raise ValueError(
-                f"feature {self.name}: num_rows of {self.kind} must be {least}"
-                f"{'' if self.kind == 'buckets' else ' or more'}, got {self.num_rows}"
+                f"feature {self.name}: num_rows of {self.kind} must be from {least} to {most}, got "
+                f"{self.num_rows}"
             )
         if any(
             low >= high for low, high in zip(self.boundaries, self.boundaries[1:], strict=False)
         ):
             raise ValueError(f"feature {self.name}: boundaries must ascend, got {self.boundaries}")
+
+    @property
+    def has_bag(self) -> bool:
+        """Whether its slots may be padding or weigh anything but 1."""
+        return self.max_values > 1 or self.is_weighted
 
     def bucket_rows(self, values: np.ndarray) -> np.ndarray:
         """Returns the row of each raw number (NaN: missing) of a `buckets` feature; int32 [n]."""
@@ -185,7 +193,7 @@ class ClickSchema:
     @property
     def needs_row_weights(self) -> bool:
         """Whether slots may be padding or weigh anything but 1, so that weights are stored."""
-        return any(feature.max_values > 1 or feature.is_weighted for feature in self.categorical)
+        return any(feature.has_bag for feature in self.categorical)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain JSON values."""

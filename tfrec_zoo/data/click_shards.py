@@ -100,7 +100,7 @@ class ClickRows:
 
     def digest(self) -> str:
         """Returns a hash of all the numbers and the shapes."""
-        state = hashlib.blake2b(digest_size=16)
+        state = hashlib.sha256()
         for name, array in self._arrays():
             state.update(f"{name} {array.dtype} {array.shape}".encode())
             state.update(np.ascontiguousarray(array))
@@ -253,15 +253,20 @@ class ShardWriter:
             self._pending = [whole.slice(start + BATCH_ROWS, self._num_pending)]
             self._num_pending = self._pending[0].num_rows
 
+    def close(self) -> None:
+        """Writes what is left and closes the file; a second time, does nothing."""
+        if self._num_pending:
+            self._write_batch(ClickRows.concatenate(self._pending))
+        self._pending, self._num_pending = [], 0
+        self._writer.close()
+
     def __enter__(self) -> "ShardWriter":
         """Returns the writer."""
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Writes what is left and closes the file."""
-        if exception[0] is None and self._num_pending:
-            self._write_batch(ClickRows.concatenate(self._pending))
-        self._writer.close()
+        """Closes the file."""
+        self.close()
 
     def _write_batch(self, rows: ClickRows) -> None:
         arrays = []
@@ -295,7 +300,7 @@ def _view(batch: pa.RecordBatch) -> ClickRows:
 
 
 def _join_digests(digests: Iterable[str]) -> str:
-    return hashlib.blake2b("".join(digests).encode(), digest_size=8).hexdigest()
+    return hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
 
 
 def _describe(schema: pa.Schema) -> str:
