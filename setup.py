@@ -54,6 +54,7 @@ setup(
         "importlib_resources>=6",
         "numpy>=1.26",
         "pandas>=2.2",
+        "psutil>=5.9",
         "pyarrow>=16",
         "tqdm>=4.66",
     ],
@@ -65,6 +66,7 @@ setup(
         "console_scripts": [
             "tfrec-prepare = tfrec_zoo.trainers.prepare:main",
             "tfrec-gru4rec = tfrec_zoo.trainers.gru4rec:main",
+            "tfrec-dlrm = tfrec_zoo.trainers.dlrm:main",
             "tfrec-evaluate = tfrec_zoo.trainers.evaluate:main",
             "tfrec-export = tfrec_zoo.export.main:main",
             "tfrec-check = tfrec_zoo.export.check:main",

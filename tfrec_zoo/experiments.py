@@ -8,6 +8,7 @@ from typing import ClassVar
 from tfrec_zoo.config import Config, option
 from tfrec_zoo.data.batch_config import SessionBatchConfig
 from tfrec_zoo.data.click_batch_config import ClickBatchConfig
+from tfrec_zoo.data.click_preparation_config import ClickPreparationConfig
 from tfrec_zoo.losses.click_config import ClickLossConfig
 from tfrec_zoo.losses.ranking_config import RankingLossConfig
 from tfrec_zoo.models.dlrm_config import DLRMConfig
@@ -204,29 +205,12 @@ class GRU4RecExperiment(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClickLogConfig(Config):
-    """What the columns of click logs are, and how their values become rows."""
+class ClickLogConfig(ClickPreparationConfig):
+    """Raw click logs: their columns, and how their values become rows (not of prepared data)."""
 
     columns: str = option(
-        "", "Column specification of raw logs: a JSON file, or the name of one that comes along."
+        "", "Column specification: a JSON file, or the name of one that comes along (criteo)."
     )
-    min_count: int = option(
-        2, "Values with fewer training examples share the unknown row (raw logs)."
-    )
-    hash_rows: int = option(
-        0,
-        "Hash the values of each feature to this many rows, without a vocabulary; 0: only where "
-        "the specification says so (raw logs).",
-        aliases=("max_rows", "max_ind_range"),
-    )
-
-    def __post_init__(self) -> None:
-        """Refuses numbers without a meaning."""
-        super().__post_init__()
-        if self.min_count < 1:
-            raise ValueError(f"min_count must be at least 1, got {self.min_count}")
-        if self.hash_rows < 0:
-            raise ValueError(f"hash_rows must be 0 or positive, got {self.hash_rows}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,15 @@ class DLRMStep(tf.Module):
         self._dense = [v for v in model.trainable_variables if id(v) not in in_tables]
         self.optimizer = make_optimizer(experiment.optimizer, self._tables, self._dense)
 
+    @property
+    def dense_variables(self) -> list[tf.Variable]:
+        """The weights outside of the tables, and what the optimizer keeps of each."""
+        return [*self._dense, *self.optimizer.slots_of_dense()]
+
+    def table_variables(self, number: int) -> list[tf.Variable]:
+        """Returns a store's table, and what the optimizer keeps of its rows."""
+        return [self._tables[number], *self.optimizer.slots_of_table(number)]
+
     def __call__(self, batch: Batch, states: tuple) -> tuple[tf.Tensor, tuple]:
         """Trains on one step.
 

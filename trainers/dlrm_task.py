@@ -1,6 +1,7 @@
 """DLRM as the engine sees it: its data, its step, its validation."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from absl import logging
 
@@ -8,9 +9,13 @@ from tfrec_zoo.data.click_batches import Block, ClickBatches
 from tfrec_zoo.data.click_schema import ClickSchema
 from tfrec_zoo.data.click_shards import ClickTable
 from tfrec_zoo.experiments import DLRMExperiment
-from tfrec_zoo.models.dlrm import DLRM
+from tfrec_zoo.models.dlrm import DLRM, list_stores
+from tfrec_zoo.run_folder import RunFolder
 from tfrec_zoo.trainers.click_evaluation import ClickScorer, evaluate_clicks, refuse_constant
 from tfrec_zoo.trainers.dlrm_step import DLRMStep
+from tfrec_zoo.trainers.dlrm_warm_start import warm_start
+from tfrec_zoo.trainers.table_budget import check_tables
+from tfrec_zoo.trainers.training_run import run_in_folder
 
 _CHECKED_EXAMPLES = 4096
 # An AUC this near to 1/2 is that of a model that has learned nothing.
@@ -38,9 +43,13 @@ class DLRMTask:
             schema: the features.
             table: the training examples.
             validation: the examples of `validate`; None: there is no validation.
+
+        Raises:
+            ValueError: the tables do not fit into memory, or there are no examples.
         """
         self.experiment = experiment
         training = experiment.training
+        check_tables(list_stores(experiment.model, schema), experiment.optimizer)
         self.model = DLRM(experiment.model, schema, training.seed)
         self.step = DLRMStep(self.model, experiment)
         self.scorer = ClickScorer(self.model)
@@ -79,3 +88,28 @@ class DLRMTask:
                 metrics["auc"],
             )
         return {name: value for name, value in metrics.items() if isinstance(value, float)}
+
+
+def train_in_folder(
+    task: DLRMTask,
+    folder: RunFolder,
+    experiment: DLRMExperiment,
+    describe_inputs: Callable[[], None],
+    init_from: str | None = None,
+) -> dict[str, Any]:
+    """Trains in an open run folder, or continues there, see `run_in_folder`.
+
+    Args:
+        task: the model with its data.
+        folder: opened with `experiment`.
+        experiment: as it was asked for.
+        describe_inputs: writes into the folder what turns raw values into the model's inputs.
+        init_from: the run that a new one starts from, see `warm_start`.
+    """
+
+    def begin() -> None:
+        describe_inputs()
+        if init_from:
+            warm_start(task, folder, init_from)
+
+    return run_in_folder(task, folder, experiment, begin)

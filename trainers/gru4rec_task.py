@@ -17,9 +17,9 @@ from tfrec_zoo.experiments import GRU4RecExperiment
 from tfrec_zoo.export.restore import restore_gru4rec
 from tfrec_zoo.models.gru4rec import GRU4Rec, States
 from tfrec_zoo.run_folder import RunFolder
-from tfrec_zoo.trainers.engine import Trainer
 from tfrec_zoo.trainers.gru4rec_step import GRU4RecStep
 from tfrec_zoo.trainers.session_evaluation import SessionRanker, evaluate_sessions
+from tfrec_zoo.trainers.training_run import run_in_folder
 from tfrec_zoo.vocabulary import Vocabulary
 
 
@@ -120,21 +120,13 @@ def train_in_folder(
         ValueError: the run in the folder is of other data, or the loss is not finite any more. In
             the first case the folder is as it was.
     """
-    trainer = Trainer(task, experiment.training, folder)
-    if trainer.restore():
-        state = trainer.state
-        if trainer.is_done:
-            logging.info("nothing left to train after epoch %d, step %d", state.epoch, state.step)
-        else:
-            logging.info("continuing in epoch %d after step %d", state.epoch + 1, state.step)
-    else:
+
+    def begin() -> None:
         if init_from:
             warm_start(task, init_from)
         vocabulary.save(folder.vocabulary_path)
-    folder.update_config(experiment)
-    trainer.run()
-    trainer.restore_best()
-    return trainer.summarize()
+
+    return run_in_folder(task, folder, experiment, begin)
 
 
 def warm_start(task: GRU4RecTask, run_dir: str | Path) -> None:

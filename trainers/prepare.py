@@ -5,9 +5,14 @@
 
 Writes train_full, test, train and validation (the RSC15 preprocessing: tune on train and
 validation, report on train_full and test), vocabulary.tsv of train_full, and preparation.json.
+
+With --columns, it prepares click logs, for models of click probabilities, and has other flags:
+
+    tfrec-prepare --columns=criteo --help
 """
 
 import dataclasses
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +31,7 @@ from tfrec_zoo.data.session_log import SessionColumns, read_session_log
 from tfrec_zoo.experiments import SessionLogConfig
 from tfrec_zoo.program import define_config_flags, resolve_config, run_program
 from tfrec_zoo.run_folder import write_json
+from tfrec_zoo.trainers import prepare_clicks
 from tfrec_zoo.trainers.prepared_folder import (
     SUMMARY_NAME,
     VOCABULARY_NAME,
@@ -33,11 +39,13 @@ from tfrec_zoo.trainers.prepared_folder import (
     require_writable,
     write_part,
 )
+from tfrec_zoo.trainers.text_table import format_lines
 from tfrec_zoo.vocabulary import Vocabulary
 
 FLAGS = flags.FLAGS
 # A newer part with fewer sessions than both of these is hardly what was meant.
 _FEW_SESSIONS, _SMALL_SHARE = 100, 0.001
+_COLUMNS_FLAG = re.compile(r"--?columns(=.*)?")
 ENDINGS = {name: name for name in ("parquet", "tsv", "tsv.gz", "csv", "csv.gz")} | {"lines": "txt"}
 
 
@@ -161,15 +169,7 @@ def format_table(preparation: Preparation, read: LogCounts) -> str:
     lines += [
         (name, "written", *_counts(LogCounts.of(log))) for name, log in preparation.parts.items()
     ]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return "".join(
-        "  ".join(
-            cell.ljust(width) if column < 2 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        + "\n"
-        for line in lines
-    )
+    return format_lines(lines, num_left=2)
 
 
 def _counts(counts: LogCounts) -> tuple[str, ...]:
@@ -182,8 +182,11 @@ def _changes(count: RuleCount) -> tuple[str, ...]:
 
 
 def main() -> None:
-    """The console script."""
-    run_program(prepare, define_flags)
+    """The console script: what has columns specified is a click log."""
+    if any(_COLUMNS_FLAG.fullmatch(argument) for argument in sys.argv[1:]):
+        prepare_clicks.main()
+    else:
+        run_program(prepare, define_flags)
 
 
 if __name__ == "__main__":

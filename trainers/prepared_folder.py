@@ -25,8 +25,8 @@ def require_writable(path: Path, overwrite: bool) -> None:
         return
     if not path.is_dir():
         raise ValueError(f"the output folder {path} is a file")
-    found = {file.name for file in path.iterdir()}
-    if found and not overwrite:
+    found = {str(file.relative_to(path)) for file in path.rglob("*") if not file.is_dir()}
+    if any(path.iterdir()) and not overwrite:
         raise ValueError(
             f"the output folder {path} is not empty: choose another or add --overwrite"
         )
@@ -103,9 +103,7 @@ def _own_files(path: Path) -> set[str]:
     """Returns the files that the preparation in `path` says it has written."""
     try:
         summary = json.loads((path / SUMMARY_NAME).read_text(encoding="utf-8"))
-        return {name for part in summary["parts"].values() for name in part["files"]} | {
-            SUMMARY_NAME,
-            VOCABULARY_NAME,
-        }
+        names = {name for part in summary["parts"].values() for name in part["files"]}
+        return {*names, *summary.get("files", (VOCABULARY_NAME,)), SUMMARY_NAME}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return set()

@@ -56,10 +56,12 @@ class TablePart:
     """A feature's table, or one of the two that it is split into, inside a store.
 
     A value's row r has the row `first_row + r // divisor % modulus` of the store. `slots` are those
-    of the feature; `categories` are the rows that it would have unsplit.
+    of the feature; `categories` are the rows that it would have unsplit. The name is the feature's,
+    or that with `.quotient` or `.remainder` behind it.
     """
 
     name: str
+    feature: str
     slots: tuple[int, ...]
     first_row: int
     num_rows: int
@@ -179,6 +181,7 @@ def _lay_out_store(
             feature = schema.categorical[index]
             part = TablePart(
                 name=feature.name,
+                feature=feature.name,
                 slots=tuple(range(offsets[index], offsets[index + 1])),
                 first_row=next_row,
                 num_rows=feature.num_rows,

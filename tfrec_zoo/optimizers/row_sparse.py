@@ -54,6 +54,15 @@ class _Optimizer(tf.Module):
         """Makes the variables in which a rule remembers gradients."""
         raise NotImplementedError
 
+    def slots_of_table(self, number: int) -> list[tf.Variable]:
+        """Returns what is kept, row by row, of a table; none where tf_keras keeps it."""
+        del number
+        return []
+
+    def slots_of_dense(self) -> list[tf.Variable]:
+        """Returns what is kept of all dense variables; none where tf_keras keeps it."""
+        return []
+
 
 class RowSparseOptimizer(_Optimizer):
     """One of the zoo's update rules, over rows of tables and over whole (dense) variables."""
@@ -61,6 +70,14 @@ class RowSparseOptimizer(_Optimizer):
     def _make_history(self) -> None:
         self.table_slots = [self._make_slots(table, is_table=True) for table in self._tables]
         self.dense_slots = [self._make_slots(variable, is_table=False) for variable in self._dense]
+
+    def slots_of_table(self, number: int) -> list[tf.Variable]:
+        """Returns what is kept, row by row, of a table."""
+        return self.table_slots[number]
+
+    def slots_of_dense(self) -> list[tf.Variable]:
+        """Returns what is kept of all dense variables."""
+        return [slot for slots in self.dense_slots for slot in slots]
 
     def _make_slots(self, variable: tf.Variable, *, is_table: bool) -> list[tf.Variable]:
         config = self.config.for_tables if is_table else self.config

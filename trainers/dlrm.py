@@ -1,0 +1,125 @@
+"""Trains DLRM on clicks, evaluates it, and exports it for TensorFlow Serving.
+
+    tfrec-dlrm --prepared=prepared --run_dir=run --export_dir=served
+    tfrec-dlrm --train=clicks.tsv.gz --columns=columns.json --test_fraction=0.1 --run_dir=run
+
+Data are prepared ones (tfrec-prepare --columns=...), or raw logs, which are prepared into the run
+folder first. Started again by the same command, it continues where it was interrupted.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from absl import flags, logging
+
+from tfrec_zoo.data.prepared_clicks import PreparedClicks
+from tfrec_zoo.experiments import DLRMExperiment
+from tfrec_zoo.program import define_config_flags, resolve_config, run_program
+from tfrec_zoo.run_folder import RunFolder, open_run_folder
+from tfrec_zoo.trainers.click_data import (
+    copy_description,
+    describe,
+    prepare_into,
+    refuse_preparation_options,
+)
+from tfrec_zoo.trainers.gru4rec import RECIPES, format_metrics
+
+if TYPE_CHECKING:
+    from tfrec_zoo.trainers.dlrm_task import DLRMTask
+
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    """Defines the trainer's flags."""
+    define_config_flags(DLRMExperiment)
+    flags.DEFINE_string("prepared", None, "Folder of prepared data, with all their parts.")
+    flags.DEFINE_multi_string("train", [], "Or: raw log to train on; repeatable, wildcards.")
+    flags.DEFINE_multi_string("validation", [], "Raw log that picks the best checkpoint.")
+    flags.DEFINE_multi_string("test", [], "Raw log of the final metrics; repeatable.")
+    flags.DEFINE_string("run_dir", None, "Run folder, made or continued.", required=True)
+    flags.DEFINE_string("export_dir", None, "Where a SavedModel version is written at the end.")
+    flags.DEFINE_string("init_from", None, "Run folder whose weights a new run starts from.")
+
+
+def train() -> None:
+    """Runs the program."""
+    experiment = resolve_config(DLRMExperiment, RECIPES)
+    check_flags(experiment)
+    with open_run_folder(FLAGS.run_dir, experiment) as folder:
+        data = find_data(folder, experiment)
+        logging.info("%s", describe(data))
+        if "validation" not in data.parts:
+            experiment.training.refuse_missing_validation()
+
+        from tfrec_zoo.trainers.dlrm_task import DLRMTask, train_in_folder
+
+        task = DLRMTask(
+            experiment,
+            data.schema,
+            data.part("train"),
+            validation=data.part("validation") if "validation" in data.parts else None,
+        )
+        metrics = train_in_folder(
+            task, folder, experiment, lambda: copy_description(data, folder), FLAGS.init_from
+        )
+        metrics |= evaluate(task, data)
+        folder.write_metrics(metrics)
+        if FLAGS.export_dir:
+            export(folder)
+
+
+def check_flags(experiment: DLRMExperiment) -> None:
+    """Raises an error where the flags do not go together."""
+    if bool(FLAGS.prepared) == bool(FLAGS.train):
+        raise flags.Error("pass either --prepared or --train")
+    if FLAGS.prepared:
+        for name in ("validation", "test"):
+            if FLAGS[name].value:
+                raise flags.Error(f"--{name} belongs to --train: --prepared has its parts inside")
+        refuse_preparation_options(experiment.data)
+    elif not experiment.data.columns:
+        raise flags.Error("--train needs --columns, the specification of the log's columns")
+    if FLAGS.init_from and Path(FLAGS.init_from).resolve() == Path(FLAGS.run_dir).resolve():
+        raise flags.Error("--init_from and --run_dir are the same folder: leave --init_from out")
+
+
+def find_data(folder: RunFolder, experiment: DLRMExperiment) -> PreparedClicks:
+    """Returns the prepared data; raw logs are prepared first."""
+    if FLAGS.prepared:
+        return PreparedClicks(FLAGS.prepared)
+    return prepare_into(folder, experiment.data, FLAGS.train, FLAGS.validation, FLAGS.test)
+
+
+def evaluate(task: DLRMTask, data: PreparedClicks) -> dict[str, Any]:
+    """Returns the metrics of the test part; nothing where there is none."""
+    from tfrec_zoo.trainers.click_evaluation import evaluate_clicks
+
+    if "test" not in data.parts:
+        return {}
+    start = time.monotonic()
+    metrics = evaluate_clicks(task.scorer, data.part("test"))
+    seconds = time.monotonic() - start
+    logging.info("test: %s, in %.1f s", format_metrics(metrics), seconds)
+    return metrics
+
+
+def export(folder: RunFolder) -> None:
+    """Exports the run's best checkpoint."""
+    from tfrec_zoo.export.restore import restore_run
+    from tfrec_zoo.export.saved_model import export_run
+
+    path = export_run(restore_run(folder), FLAGS.export_dir)
+    logging.info("exported to %s", path)
+
+
+def main() -> None:
+    """Entry of `tfrec-dlrm`."""
+    run_program(train, define_flags)
+
+
+if __name__ == "__main__":
+    main()
