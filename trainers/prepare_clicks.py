@@ -96,7 +96,8 @@ def _format_features(features: Mapping[str, Mapping[str, Any]], parts: list[str]
     lines = [("feature", "kind", "values", "kept", "rows", *(f"unknown in {p}" for p in parts))]
     for name, feature in features.items():
         counts = [f"{feature[k]:,}" if k in feature else "-" for k in ("num_values", "num_kept")]
-        shares = [f"{feature['unknown'][part]:.2%}" for part in parts]
+        is_hashed = feature["kind"] == "hash"
+        shares = ["-" if is_hashed else f"{feature['unknown'][part]:.2%}" for part in parts]
         lines.append((name, feature["kind"], *counts, f"{feature['num_rows']:,}", *shares))
     return format_lines(lines, num_left=2)
 

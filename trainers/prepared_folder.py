@@ -1,8 +1,10 @@
 """The output of `tfrec-prepare`: a folder of log files that is whole or not there."""
 
 import contextlib
+import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,25 +44,51 @@ def require_writable(path: Path, overwrite: bool) -> None:
 def replace_folder(path: Path, overwrite: bool) -> Iterator[Path]:
     """Yields a new folder beside `path` to write to; at the end it takes the place of `path`.
 
-    Where the block raises, `path` stays as it was and nothing is left over.
+    Where the block raises, `path` stays as it was and nothing is left over. What a process that was
+    killed has left beside `path` is removed by the next one.
 
     Raises:
         ValueError: see `require_writable`.
     """
     path = path.absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(path)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     replaced = path.with_name(f".{os.getpid()}.replaced.{path.name}")
     try:
         temporary.mkdir()
-        yield temporary
-        require_writable(path, overwrite)
-        if path.exists():
-            os.replace(path, replaced)
-        os.replace(temporary, path)
+        with _lock(temporary):
+            yield temporary
+            require_writable(path, overwrite)
+            if path.exists():
+                os.replace(path, replaced)
+            os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Holds `folder` for this process; BlockingIOError where another one does.
+
+    The system lets go of it when the process dies.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Removes the unfinished folders beside `path` that no process writes to any more."""
+    unfinished = re.compile(rf"\.\d+\.{re.escape(path.name)}")
+    for folder in path.parent.iterdir():
+        if unfinished.fullmatch(folder.name) and folder.is_dir():
+            with contextlib.suppress(OSError), _lock(folder):
+                shutil.rmtree(folder)
 
 
 def write_part(
