@@ -123,3 +123,30 @@ def test_slices_are_measured_apart_and_the_largest_comes_first():
 def test_nothing_to_measure_is_refused(arguments):
     with pytest.raises(ValueError, match=r"^there is nothing to measure: \d examples"):
         clicks.click_metrics(*arguments)
+
+
+@pytest.mark.parametrize("has_weights", [False, True])
+def test_streamed_metrics_are_those_of_all_examples_at_once(has_weights):
+    rng = np.random.default_rng(4)
+    labels = rng.integers(0, 2, 3000).astype(np.float32)
+    logits = rng.normal(size=3000) + labels
+    weights = rng.uniform(0, 2, 3000) if has_weights else None
+    streamed = clicks.StreamedClickMetrics()
+    for part in np.array_split(np.arange(3000), 7):
+        streamed.update(labels[part], logits[part], None if weights is None else weights[part])
+    expected = clicks.click_metrics(labels, logits, weights)
+    found = streamed.result()
+    assert found.keys() == expected.keys()
+    assert found.pop("auc") == pytest.approx(expected.pop("auc"), abs=1e-3)
+    assert found == pytest.approx(expected, rel=1e-9)
+    assert streamed.click_rate == pytest.approx(np.average(labels, weights=weights))
+    assert streamed.num_examples == 3000
+
+
+def test_nothing_streamed_is_nothing_to_measure():
+    streamed = clicks.StreamedClickMetrics()
+    streamed.update(np.ones(2), np.ones(2), np.zeros(2))
+    with pytest.raises(ValueError, match="there is nothing to measure"):
+        streamed.result()
+    streamed.update(np.zeros(2), np.ones(2))
+    assert np.isnan([streamed.result()[name] for name in ("auc", "normalized_entropy")]).all()

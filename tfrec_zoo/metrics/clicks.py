@@ -149,3 +149,52 @@ class BinnedAUC:
     def result(self) -> float:
         """Returns the area over all examples so far; NaN where all labels are equal."""
         return _area(*self._counts)
+
+
+class StreamedClickMetrics:
+    """The metrics of `click_metrics` over a stream in constant memory, the AUC by bins."""
+
+    def __init__(self) -> None:
+        """Starts without examples."""
+        self._auc = BinnedAUC()
+        self._sums = dict.fromkeys(("weight", "clicks", "predicted", "loss", "right"), 0.0)
+        self.num_examples = 0
+
+    def update(
+        self, labels: np.ndarray, logits: np.ndarray, weights: np.ndarray | None = None
+    ) -> None:
+        """Adds examples."""
+        self._auc.update(labels, logits, weights)
+        weights = np.ones(len(labels)) if weights is None else np.asarray(weights, np.float64)
+        if not weights.sum() > 0:
+            return
+        total = weights.sum()
+        self.num_examples += len(labels)
+        for name, mean in (
+            ("weight", 1.0),
+            ("clicks", _mean(labels, weights)),
+            ("predicted", _mean(probabilities(logits), weights)),
+            ("loss", log_loss(labels, logits, weights)),
+            ("right", accuracy(labels, logits, weights)),
+        ):
+            self._sums[name] += mean * total
+
+    @property
+    def click_rate(self) -> float:
+        """The share of clicks so far."""
+        return self._sums["clicks"] / self._sums["weight"]
+
+    def result(self) -> dict[str, float]:
+        """Returns the metrics over all examples so far; ValueError where there are none."""
+        total = self._sums["weight"]
+        if not total:
+            raise ValueError("there is nothing to measure: no example has a weight")
+        rate, loss = self._sums["clicks"] / total, self._sums["loss"] / total
+        entropy = -(rate * np.log(rate) + (1 - rate) * np.log1p(-rate)) if 0 < rate < 1 else np.nan
+        return {
+            "auc": self._auc.result(),
+            "log_loss": loss,
+            "normalized_entropy": float(loss / entropy),
+            "calibration": self._sums["predicted"] / self._sums["clicks"] if rate else np.nan,
+            "accuracy": self._sums["right"] / total,
+        }

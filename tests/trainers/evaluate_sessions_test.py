@@ -14,7 +14,7 @@ from tfrec_zoo.export.saved_model import export_gru4rec
 from tfrec_zoo.models.gru4rec import GRU4Rec
 from tfrec_zoo.program import run_program
 from tfrec_zoo.run_folder import open_run_folder
-from tfrec_zoo.trainers import evaluate
+from tfrec_zoo.trainers import evaluate_sessions as evaluate
 from tfrec_zoo.trainers.session_evaluation import evaluate_sessions, rank_sessions
 from tfrec_zoo.vocabulary import Vocabulary
 
