@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import tiny_click_runs
 import tiny_runs
 
 
@@ -25,4 +26,27 @@ def finished_run(run_arguments, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("finished") / "run"
     arguments = [*run_arguments, "--validate_every_steps=30", f"--run_dir={run}"]
     assert tiny_runs.run_trainer(*arguments) == 0
+    return run
+
+
+@pytest.fixture(scope="session")
+def click_logs(tmp_path_factory) -> dict[str, Path]:
+    """The click logs train, other, validation and test, and their columns."""
+    return tiny_click_runs.write_logs(tmp_path_factory.mktemp("click_logs"))
+
+
+@pytest.fixture(scope="session")
+def click_arguments(click_logs) -> list[str]:
+    """Flags of the click logs, with everything that draws random numbers."""
+    names = ("train", "validation", "test", "columns")
+    flags = [f"--{name}={click_logs[name]}" for name in names]
+    return [*flags, "--mlp_dropout=0.1", "--unknown_rate=0.05"]
+
+
+@pytest.fixture(scope="session")
+def finished_click_run(click_arguments, tmp_path_factory) -> Path:
+    """An undisturbed run with validations within the epochs; not to be changed."""
+    run = tmp_path_factory.mktemp("finished_clicks") / "run"
+    arguments = [*click_arguments, "--validate_every_steps=20", f"--run_dir={run}"]
+    assert tiny_click_runs.run_trainer(*arguments) == 0
     return run

@@ -2,75 +2,14 @@
 
 import json
 import shutil
-import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tiny_runs
+from interrupted_runs import assert_same, interrupt_at, kill_at
 
-from tfrec_zoo.run_folder import RunFolder
-from tfrec_zoo.trainers import engine
-
-TIMES = ("events_per_second", "train_seconds")
 FLAGS = ("--validate_every_steps=30", "--checkpoint_every_steps=20")
 STEPS_OF_AN_EPOCH = 92
-
-KILLING_PROGRAM = """
-import os, signal, sys
-from tfrec_zoo.trainers import engine, gru4rec
-
-name, step = sys.argv.pop(1), int(sys.argv.pop(1))
-method = getattr(engine.Trainer, name)
-
-def kill_or_call(self, *arguments):
-    if self.state.step >= step:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return method(self, *arguments)
-
-setattr(engine.Trainer, name, kill_or_call)
-gru4rec.main()
-"""
-
-
-def kill_at(name: str, step: int, arguments: list[str]) -> None:
-    """Runs the trainer until a method of the engine is called at a step, where SIGKILL ends it."""
-    command = [sys.executable, "-c", KILLING_PROGRAM, name, str(step)]
-    result = subprocess.run([*command, *tiny_runs.OPTIONS, *arguments], timeout=300)
-    assert result.returncode == -signal.SIGKILL
-
-
-def interrupt_at(monkeypatch, name: str, step: int, arguments: list[str]) -> None:
-    """Does the same in this process by Ctrl-C."""
-    method = getattr(engine.Trainer, name)
-
-    def interrupt_or_call(self, *values):
-        if self.state.step >= step:
-            raise KeyboardInterrupt
-        return method(self, *values)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(engine.Trainer, name, interrupt_or_call)
-        assert tiny_runs.run_trainer(*arguments) == 130
-
-
-def without_times(line: dict) -> dict:
-    return {name: value for name, value in line.items() if name not in TIMES}
-
-
-def assert_same(run, other) -> None:
-    """Asserts that two runs have the same weights, slots and states, metrics and log lines."""
-    for which in ("last", "best"):
-        found, expected = (tiny_runs.load_checkpoint(path, which) for path in (run, other))
-        assert found.keys() == expected.keys()
-        for name in found.keys() - {tiny_runs.STATE}:
-            np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
-    assert tiny_runs.load_state(run) == tiny_runs.load_state(other)
-    folder, expected = RunFolder(run), RunFolder(other)
-    assert without_times(folder.load_metrics()) == without_times(expected.load_metrics())
-    lines = [list(map(without_times, x.load_metrics_log())) for x in (folder, expected)]
-    assert lines[0] == lines[1]
 
 
 @pytest.fixture
@@ -84,12 +23,13 @@ def test_the_epochs_are_as_long_as_these_tests_think(finished_run):
 
 def test_a_run_killed_twice_ends_as_an_undisturbed_one(arguments, finished_run, tmp_path):
     run = tmp_path / "run"
-    kill_at("_train_block", 50, arguments)
+    command = [*tiny_runs.OPTIONS, *arguments]
+    kill_at("gru4rec", "_train_block", 50, command)
     state = tiny_runs.load_state(run)
     assert (state["epoch"], state["step"]) == (0, 40)
     assert not (run / "metrics.json").exists()
     # The second time between the end of an epoch and its validation.
-    kill_at("_validate", STEPS_OF_AN_EPOCH, arguments)
+    kill_at("gru4rec", "_validate", STEPS_OF_AN_EPOCH, command)
     assert tiny_runs.load_state(run)["step"] == 80
     assert not (run / "metrics.json").exists()
     assert tiny_runs.run_trainer(*arguments) == 0
@@ -109,7 +49,7 @@ def test_a_run_killed_twice_ends_as_an_undisturbed_one(arguments, finished_run, 
 def test_a_run_interrupted_anywhere_ends_as_an_undisturbed_one(
     arguments, finished_run, tmp_path, monkeypatch, capsys, name, step
 ):
-    interrupt_at(monkeypatch, name, step, arguments)
+    interrupt_at(monkeypatch, name, step, lambda: tiny_runs.run_trainer(*arguments))
     assert capsys.readouterr().err.splitlines()[-1] == "tfrec-gru4rec: interrupted"
     assert not (tmp_path / "run/metrics.json").exists()
     assert tiny_runs.run_trainer(*arguments) == 0
