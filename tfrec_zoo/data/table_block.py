@@ -40,6 +40,13 @@ class Values:
         weights = None if self.weights is None else self.weights[places]
         return Values(self.codes[places], self.texts, offsets, weights)
 
+    def without_unused(self) -> "Values":
+        """Returns the same values without the texts that no row has."""
+        used = np.zeros(len(self.texts), bool)
+        used[self.codes] = True
+        codes = (np.cumsum(used, dtype=np.int32) - 1)[self.codes]
+        return Values(codes, self.texts[used], self.offsets, self.weights)
+
 
 @dataclass(frozen=True, eq=False)
 class TableBlock:

@@ -59,14 +59,20 @@ def encode_texts(column: pa.Array, name: str) -> Values:
     """
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
-    texts = _as_texts(column.dictionary, name)
-    if column.null_count or texts.null_count:
-        # A dictionary may hold a null of its own, too.
+    texts, codes = _as_texts(column.dictionary, name), column.indices
+    if codes.null_count or texts.null_count:
+        # The row may be null, or the text that it points to; both are the last text from here on.
         texts = pa.concat_arrays([texts.fill_null(""), pa.array([""], texts.type)])
-        column = pa.DictionaryArray.from_arrays(
-            column.indices.fill_null(len(texts) - 1).cast(pa.int32()), texts
-        )
-    codes = column.indices.cast(pa.int32()).to_numpy()
+        places = np.arange(len(texts), dtype=np.int32)
+        places[pc.equal(texts, "").to_numpy(zero_copy_only=False)] = len(texts) - 1
+        codes = places[codes.cast(pa.int64()).fill_null(len(texts) - 1).to_numpy()]
+    else:
+        codes = codes.cast(pa.int32()).to_numpy()
+    used = np.zeros(len(texts), bool)
+    used[codes] = True
+    if not used.all():
+        # A Parquet file has one dictionary for many blocks.
+        codes, texts = (np.cumsum(used, dtype=np.int32) - 1)[codes], texts.filter(pa.array(used))
     return Values(codes, texts.to_numpy(zero_copy_only=False))
 
 
@@ -74,6 +80,11 @@ def _as_texts(distinct: pa.Array, name: str) -> pa.Array:
     kind = distinct.type
     if is_text(kind):
         return distinct
+    if kind in (pa.binary(), pa.large_binary(), pa.string_view()):
+        try:
+            return distinct.cast(pa.string())
+        except pa.ArrowInvalid:
+            raise ValueError(f"column {name!r} holds bytes that are not UTF-8 texts") from None
     if pa.types.is_floating(kind):
         # Whole numbers become floats where a writer has no other way to leave one out.
         try:

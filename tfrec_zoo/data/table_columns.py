@@ -43,6 +43,8 @@ class FileLayout(Config):
         repeated = [n for n in self.column_names if self.column_names.count(n) > 1]
         if repeated:
             raise ValueError(f"column_names has {repeated[0]!r} more than once")
+        if self.format == "parquet" and self.column_names:
+            raise ValueError("column_names are for text files, a Parquet file has names of its own")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,10 @@ from tfrec_zoo.data.log_format import expand_paths
 from tfrec_zoo.data.table_block import TableBlock, Values
 from tfrec_zoo.data.table_joins import JoinedTable
 from tfrec_zoo.data.table_plan import BlockReport, ColumnPlan
-from tfrec_zoo.data.table_rows import ParquetTable, RawRows, TextTable, open_table
+from tfrec_zoo.data.table_rows import RawRows
+from tfrec_zoo.data.table_sources import Table, open_table
 from tfrec_zoo.data.table_spec import TableSpec
+from tfrec_zoo.data.text_table import TextTable
 
 __all__ = ["TableBlock", "Values", "read_table_blocks"]
 
@@ -93,9 +95,7 @@ def _list_tasks(
             raise ValueError(f"{path} has columns but no rows")
 
 
-def _convert(
-    read: Callable[[], RawRows], plan: ColumnPlan, table: TextTable | ParquetTable
-) -> BlockReport:
+def _convert(read: Callable[[], RawRows], plan: ColumnPlan, table: Table) -> BlockReport:
     return plan.convert(read(), table)
 
 

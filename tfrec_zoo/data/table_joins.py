@@ -11,7 +11,8 @@ from tfrec_zoo.data.log_format import expand_paths
 from tfrec_zoo.data.table_block import Values
 from tfrec_zoo.data.table_categories import encode_texts, to_values
 from tfrec_zoo.data.table_columns import CategoricalColumn, SideTable
-from tfrec_zoo.data.table_rows import TEXT, check_column, open_table
+from tfrec_zoo.data.table_rows import TEXT
+from tfrec_zoo.data.table_sources import check_column, open_table
 from tfrec_zoo.data.table_values import Problems, to_numbers
 
 

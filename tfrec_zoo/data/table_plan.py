@@ -9,7 +9,8 @@ import pyarrow as pa
 from tfrec_zoo.data.table_block import TableBlock
 from tfrec_zoo.data.table_categories import encode_texts, to_values
 from tfrec_zoo.data.table_joins import JoinedTable
-from tfrec_zoo.data.table_rows import TEXT, ParquetTable, RawRows, TextTable, check_column
+from tfrec_zoo.data.table_rows import TEXT, RawRows
+from tfrec_zoo.data.table_sources import Table, check_column
 from tfrec_zoo.data.table_spec import TableSpec
 from tfrec_zoo.data.table_values import Problems, to_labels, to_numbers, to_times, to_weights
 from tfrec_zoo.data.time_column import BadTimeError
@@ -42,18 +43,13 @@ class ColumnPlan:
     """
 
     def __init__(
-        self,
-        table: TextTable | ParquetTable,
-        spec: TableSpec,
-        joined: Sequence[JoinedTable],
-        needs_label: bool,
+        self, table: Table, spec: TableSpec, joined: Sequence[JoinedTable], needs_label: bool
     ):
         """Finds out where each feature is read.
 
         Raises:
             ValueError: a column is neither in the log nor in a side table, or there twice.
         """
-        self._spec = spec
         self._label = spec.label if needs_label else None
         self._weight = spec.weight if needs_label else None
         self._time = spec.time if needs_label else None
@@ -71,7 +67,7 @@ class ColumnPlan:
         for name in self.types:
             check_column(name, table)
 
-    def convert(self, raw: RawRows, table: TextTable | ParquetTable) -> BlockReport:
+    def convert(self, raw: RawRows, table: Table) -> BlockReport:
         """Makes numbers and values of a block of a file.
 
         Raises:
@@ -123,6 +119,7 @@ class ColumnPlan:
         for feature in self._features:
             if side := self._homes[feature.name]:
                 values = self._side_values[feature.name].take(side_rows[side])
+                values = values.without_unused()
             else:
                 values = to_values(columns, feature, problems)
             categorical[feature.name] = values
@@ -157,7 +154,7 @@ def _common_type(first: pa.DataType, second: pa.DataType) -> pa.DataType:
 
 
 def _find_home(
-    columns: Sequence[str], table: TextTable | ParquetTable, joined: Sequence[JoinedTable]
+    columns: Sequence[str], table: Table, joined: Sequence[JoinedTable]
 ) -> JoinedTable | None:
     """Returns the side table that has the columns; None for the log itself."""
     if set(columns) <= set(table.names):

@@ -179,8 +179,10 @@ def load_table_spec(name_or_path: str | os.PathLike) -> TableSpec:
 
 
 def _beside(side: SideTable, folder: Path) -> SideTable:
+    """Returns `side` with an absolute path where `folder` has its file."""
     path = (folder / side.file).absolute()
-    return dataclasses.replace(side, file=str(path)) if path.exists() else side
+    is_there = path.exists() or any(path.parent.glob(path.name))
+    return dataclasses.replace(side, file=str(path)) if is_there else side
 
 
 def _layout_names() -> list[str]:

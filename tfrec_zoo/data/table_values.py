@@ -11,14 +11,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrec_zoo.data.table_columns import LabelColumn
-from tfrec_zoo.data.table_rows import MISSING_NUMBERS, is_text
+from tfrec_zoo.data.table_rows import is_text
+from tfrec_zoo.data.text_table import MISSING_NUMBERS
 from tfrec_zoo.data.time_column import BadTimeError, parse_times
 
 Problems = dict[int, str]
 
 
 def to_numbers(
-    column: pa.Array, name: str, problems: Problems, dtype: type[np.floating] = np.float32
+    column: pa.Array,
+    name: str,
+    problems: Problems,
+    dtype: type[np.floating] = np.float32,
+    expected: str = "a number",
 ) -> np.ndarray:
     """Returns numbers of `dtype` [n], NaN where one is missing.
 
@@ -31,7 +36,7 @@ def to_numbers(
     if is_text(column.type):
         texts = column = _without_missing(column)
         bad_rows = find_uncastable(column, arrow_type)
-        _note(problems, bad_rows, lambda row: _expected(name, texts[row].as_py(), "a number"))
+        _note(problems, bad_rows, lambda row: _expected(name, texts[row].as_py(), expected))
         if bad_rows:
             is_bad = np.zeros(len(column), bool)
             is_bad[bad_rows] = True
@@ -52,27 +57,28 @@ def to_numbers(
 
 def to_labels(column: pa.Array, label: LabelColumn, problems: Problems) -> np.ndarray:
     """Returns labels float32 [n], 0 or 1."""
-    numbers = to_numbers(column, label.column, problems, np.float64)
+    expected = "0 or 1" if label.at_least is None else "a number"
+    numbers = to_numbers(column, label.column, problems, np.float64, expected)
     is_missing = np.isnan(numbers)
     if label.at_least is not None:
-        labels, expected = (numbers >= label.at_least).astype(np.float32), "a number"
+        labels = (numbers >= label.at_least).astype(np.float32)
         is_wrong = is_missing
     else:
-        labels, expected = (numbers == 1).astype(np.float32), "0 or 1"
+        labels = (numbers == 1).astype(np.float32)
         is_wrong = is_missing | (numbers != 0) & (labels == 0)
     _note(
         problems,
         np.flatnonzero(is_wrong),
-        lambda row: f"the label {_expected(label.column, _brief(numbers[row]), expected)}",
+        lambda row: _expected(label.column, _brief(numbers[row]), expected),
     )
     return labels
 
 
 def to_weights(column: pa.Array, name: str, problems: Problems) -> np.ndarray:
     """Returns sample weights float32 [n]."""
-    numbers = to_numbers(column, name, problems)
-    is_wrong = ~(numbers >= 0)
     expected = "a weight of 0 or more"
+    numbers = to_numbers(column, name, problems, expected=expected)
+    is_wrong = ~(numbers >= 0)
     _note(
         problems,
         np.flatnonzero(is_wrong),
@@ -120,7 +126,7 @@ def find_failing(
     column: pa.Array, attempt: Callable[[pa.Array], object], error: type[Exception]
 ) -> list[int]:
     """Returns the rows that `attempt` fails on when it is given each alone, by halving."""
-    failing, parts = [], [(0, len(column))]
+    failing, parts = [], [(0, len(column))] if len(column) else []
     while parts:
         start, end = parts.pop()
         try:
