@@ -180,6 +180,22 @@ def test_new_raw_data_are_encoded_alike(tmp_path):
     assert encoded.num_rows == 100
 
 
+def test_side_tables_are_found_again(tmp_path, monkeypatch):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "cities.csv").write_text("city,country\nx,X\ny,Y\n")
+    (tmp_path / "logs" / "log.csv").write_text("click,city\n1,y\n0,x\n1,y\n0,z\n")
+    spec = {"label": "click", "categorical": ["country"]}
+    spec["join"] = [{"file": "cities.csv", "on": "city"}]
+    monkeypatch.chdir(tmp_path)
+    data, _ = prepare(tmp_path / "out", "logs/log.csv", spec, min_count=1)
+    assert data.vocabulary("country").ids.tolist() == ["Y", "<missing>", "X"]
+    assert read_part(data, "train").rows[:, 0].tolist() == [1, 3, 1, 2]
+    new = tmp_path / "new.csv"
+    new.write_text("click,city\n0,y\n")
+    (rows,) = encode_blocks(read_table_blocks(new, data.spec()), data.schema, data.vocabularies())
+    assert rows.rows.tolist() == [[1]]
+
+
 def test_criteo_as_plain_python_has_it(tmp_path, shared_data):
     path = shared_data / "clicks" / "criteo_60k.txt.gz"
     data, summary = prepare(

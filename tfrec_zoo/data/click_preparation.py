@@ -11,6 +11,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tfrec_zoo.data.click_schema import FEATURES_NAME
 from tfrec_zoo.data.click_split import assign_parts
 from tfrec_zoo.data.click_summary import describe_features, find_warnings
 from tfrec_zoo.data.click_writing import write_parts
+from tfrec_zoo.data.log_format import expand_paths
 from tfrec_zoo.data.prepared_clicks import SPEC_NAME, SUMMARY_NAME, VOCABULARIES_NAME
 from tfrec_zoo.data.table_spec import TableSpec
 
@@ -72,7 +74,7 @@ def prepare_clicks(
         learned = learn_features(source.spill, parts, spec, config, scratch, folder, watch)
         written = write_parts(source.spill, parts, learned, config, folder, watch)
     learned.schema.save(folder / FEATURES_NAME)
-    _write_json(folder / SPEC_NAME, spec.to_dict())
+    _write_json(folder / SPEC_NAME, _pin_side_tables(spec, files["train"]).to_dict())
     features = describe_features(learned, source.num_cut, written.counts)
     vocabularies = [f"{VOCABULARIES_NAME}/{n}.tsv" for n, f in features.items() if "num_kept" in f]
     seconds = time.monotonic() - start
@@ -107,6 +109,12 @@ def _check_request(config: ClickPreparationConfig, files: Mapping[str, list[str]
                     f"the {part} part is given as files and as {name}={getattr(config, name)}: "
                     "choose one of them"
                 )
+
+
+def _pin_side_tables(spec: TableSpec, files: list[str]) -> TableSpec:
+    """Returns the specification with whole paths, so that it finds side tables from anywhere."""
+    folder = expand_paths(files)[0].parent.absolute()
+    return replace(spec, join=[replace(side, file=str(folder / side.file)) for side in spec.join])
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:
