@@ -114,16 +114,6 @@ def test_what_was_asked_for_is_there(process):
     assert (folder / "served/1/saved_model.pb").exists()
 
 
-def test_recipes_are_experiments_and_tell_their_source():
-    recipes = sorted(RECIPES.glob("*.json"))
-    assert len(recipes) >= 8
-    for path in recipes:
-        values = parse_json_object(path.read_text())
-        assert values["about"].keys() >= {"what", "data", "source"}, path
-        experiment = GRU4RecExperiment.from_dict(values)
-        assert experiment != GRU4RecExperiment(), path
-
-
 def test_a_recipe_is_taken_by_its_name_and_flags_override_it(logs, tmp_path):
     run = tmp_path / "run"
     code = tiny_runs.run_trainer(
