@@ -12,10 +12,8 @@ import tensorflow as tf
 import tiny_runs
 from absl import flags
 
-from tfrec_zoo.experiments import GRU4RecExperiment
-from tfrec_zoo.program import parse_json_object
 from tfrec_zoo.run_folder import RunFolder
-from tfrec_zoo.trainers.gru4rec import RECIPES, parse_cut_offs
+from tfrec_zoo.trainers.gru4rec import parse_cut_offs
 
 METRIC = re.compile(r"(recall|mrr|ndcg)@(1|5|10|20)")
 
