@@ -187,9 +187,7 @@ class CriteoClicks(tfds.core.GeneratorBasedBuilder):
         features = {
             "label": tfds.features.Scalar(np.float32),
             "dense": tfds.features.Tensor(shape=(len(spec.dense),), dtype=np.float32),
-            "categorical": tfds.features.Sequence(
-                tfds.features.Text(), length=len(spec.categorical)
-            ),
+            "categorical": tfds.features.Tensor(shape=(len(spec.categorical),), dtype=np.object_),
         }
         return tfds.core.DatasetInfo(
             builder=self,
@@ -230,7 +228,7 @@ class CriteoClicks(tfds.core.GeneratorBasedBuilder):
                 example = {
                     "label": block.labels[row],
                     "dense": dense[row],
-                    "categorical": texts[row].tolist(),
+                    "categorical": texts[row],
                 }
                 yield place + row, example
             place += block.num_rows
