@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from tfrec_zoo.data.text_errors import GZIP_ERRORS, Dialect, explain_gzip_error, open_bytes
 
 _BLOCK_BYTES = 1 << 24
 _LONGEST_ROW_BYTES = 1 << 28
+_QUOTE = ord('"')
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,14 @@ def cut_blocks(
 def _find_end_of_rows(data: bytes, dialect: Dialect) -> int:
     """Returns where the last row that is complete ends; 0 where none is."""
     end = data.rfind(b"\n") + 1
-    if dialect.is_quoted and data.count(b'"', 0, end) % 2:
+    if not dialect.is_quoted or b'"' not in data:
+        return end
+    text = np.frombuffer(data, np.uint8, end)
+    quotes = np.flatnonzero(text == _QUOTE)
+    # If every quote opens or closes a field, an even number of them says that none is open.
+    before = text[quotes[::2] - 1][quotes[::2] > 0]
+    openings = [_QUOTE, *b"\r\n", *dialect.delimiter.encode()]
+    if len(quotes) % 2 or not np.isin(before, openings).all():
         end = _hide_quoted_breaks(data, dialect).rfind(b"\n") + 1
     return end
 
