@@ -43,6 +43,14 @@ def test_weights_of_values(tmp_path):
     ]
 
 
+def test_a_block_without_any_value(tmp_path):
+    path = write(tmp_path / "log.tsv", "x\ty\n\t1\n\t2\n")
+    for options in ({}, {"weight_separator": ":"}):
+        assert read_column(path, separator="|", max_values=5, **options) == [(), ()]
+    pq.write_table(pa.table({"x": [[], None]}), tmp_path / "log.parquet")
+    assert read_column(tmp_path / "log.parquet", max_values=5) == [(), ()]
+
+
 def test_flags_are_the_names_of_the_columns_that_are_one(tmp_path):
     path = write(tmp_path / "log.csv", "A,B,C\n1,0,1\n0,0,\n,1.0,0\n")
     assert read_column(path, flags=["C", "A", "B"]) == [("C", "A"), (), ("B",)]

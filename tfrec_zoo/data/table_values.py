@@ -1,7 +1,7 @@
 """Arrow columns of a table -> numbers: float columns, labels, weights, times.
 
-What is wrong with a row is put into `problems` (row -> the first thing found wrong with it), and
-something finite stands in its place.
+What is wrong with a row is put into `problems` (row -> the first thing found wrong with it); who
+calls leaves such rows out, and what stands there in the arrays means nothing.
 """
 
 from collections.abc import Callable, Iterable
@@ -35,7 +35,7 @@ def to_numbers(
         column = column.dictionary_decode()
     if is_text(column.type):
         texts = column = _without_missing(column)
-        bad_rows = find_uncastable(column, arrow_type)
+        bad_rows = _find_failing(column, lambda part: part.cast(arrow_type), pa.ArrowInvalid)
         _note(problems, bad_rows, lambda row: _expected(name, texts[row].as_py(), expected))
         if bad_rows:
             is_bad = np.zeros(len(column), bool)
@@ -98,7 +98,7 @@ def to_times(column: pa.Array, name: str, problems: Problems) -> tuple[np.ndarra
     try:
         return parse_times(column)
     except BadTimeError:
-        bad_rows = find_failing(column, parse_times, BadTimeError)
+        bad_rows = _find_failing(column, parse_times, BadTimeError)
     _note(
         problems,
         bad_rows,
@@ -117,12 +117,7 @@ def to_times(column: pa.Array, name: str, problems: Problems) -> tuple[np.ndarra
     return times, kind
 
 
-def find_uncastable(texts: pa.Array, arrow_type: pa.DataType) -> list[int]:
-    """Returns the rows of the texts that are not of a type; missing ones are of any."""
-    return find_failing(texts, lambda part: part.cast(arrow_type), pa.ArrowInvalid)
-
-
-def find_failing(
+def _find_failing(
     column: pa.Array, attempt: Callable[[pa.Array], object], error: type[Exception]
 ) -> list[int]:
     """Returns the rows that `attempt` fails on when it is given each alone, by halving."""
