@@ -1,7 +1,9 @@
 """The second pass of a preparation: blocks from the disk to the encoded shards of the parts."""
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from tfrec_zoo.data.click_spill import ClickSpill
 from tfrec_zoo.data.click_split import DROPPED, PARTS, TRAIN
 from tfrec_zoo.data.click_summary import PartCounts
 from tfrec_zoo.data.prepared_clicks import PartWriter
+from tfrec_zoo.data.run_ahead import run_ahead
 
 
 @dataclass(frozen=True)
@@ -63,16 +66,15 @@ def write_parts(
     with ExitStack() as stack:
         for writer in writers.values():
             stack.enter_context(writer)
-        for block in range(spill.num_blocks):
-            part_of_row = parts[spill.starts[block] : spill.starts[block + 1]]
-            rows = _encode(spill, block, part_of_row, learned, config)
-            times = spill.column("time", block)
-            for name, number in numbers.items():
-                chosen = np.flatnonzero(part_of_row == number)
-                if len(chosen):
-                    part_rows = rows if len(chosen) == rows.num_rows else rows.take(chosen)
-                    counts[name].add(part_rows, None if times is None else times[chosen])
-                    writers[name].write(part_rows)
+        # One block is encoded while the one before it is counted and written.
+        tasks = (
+            partial(_encode, spill, block, parts, numbers, learned, config)
+            for block in range(spill.num_blocks)
+        )
+        for block, pieces in enumerate(run_ahead(tasks, num_threads=1)):
+            for name, (rows, times) in pieces.items():
+                counts[name].add(rows, times)
+                writers[name].write(rows)
             watch("rows written", int(spill.starts[block + 1]), spill.num_rows)
     files = {name: writer.files for name, writer in writers.items()}
     return WrittenParts(files, counts, int(num_rows[DROPPED]))
@@ -87,11 +89,14 @@ def _count_parts(spill: ClickSpill, parts: np.ndarray) -> np.ndarray:
 def _encode(
     spill: ClickSpill,
     block: int,
-    part_of_row: np.ndarray,
+    parts: np.ndarray,
+    numbers: Mapping[str, int],
     learned: LearnedFeatures,
     config: ClickPreparationConfig,
-) -> ClickRows:
+) -> dict[str, tuple[ClickRows, np.ndarray | None]]:
+    """Returns part -> its examples and their times, for the parts that the block has a row of."""
     raw = spill.read(block)
+    part_of_row = parts[spill.starts[block] : spill.starts[block + 1]]
     rows_of_texts = {name: rows.of_block(block) for name, rows in learned.rows_of_texts.items()}
     rows = encode_block(raw, learned.schema, raw.categorical, rows_of_texts)
     if config.negative_keep_rate < 1:
@@ -99,4 +104,10 @@ def _encode(
         is_sampled = (part_of_row == TRAIN) & (rows.labels == 0)
         weights = np.where(is_sampled, rows.weights / config.negative_keep_rate, rows.weights)
         rows = replace(rows, weights=weights.astype(np.float32))
-    return rows
+    pieces = {}
+    for name, number in numbers.items():
+        chosen = np.flatnonzero(part_of_row == number)
+        if len(chosen):
+            piece = rows if len(chosen) == rows.num_rows else rows.take(chosen)
+            pieces[name] = (piece, None if raw.times is None else raw.times[chosen])
+    return pieces

@@ -9,14 +9,13 @@ a block that it fails on is read once more as texts, and looked through (`table_
 """
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from tfrec_zoo.data.log_format import expand_paths
+from tfrec_zoo.data.run_ahead import run_ahead
 from tfrec_zoo.data.table_block import TableBlock, Values
 from tfrec_zoo.data.table_joins import JoinedTable
 from tfrec_zoo.data.table_plan import BlockReport, ColumnPlan
@@ -56,7 +55,8 @@ def read_table_blocks(
     if needs_label and spec.label is None:
         raise ValueError("the column specification names no label, and labels are needed")
     num_bad_rows, time_kind = 0, None
-    for report in _run_ahead(_list_tasks(expand_paths(paths), spec, needs_label)):
+    tasks = _list_tasks(expand_paths(paths), spec, needs_label)
+    for report in run_ahead(tasks, num_threads=min(_MAX_THREADS, os.cpu_count() or 1)):
         num_allowed = max_bad_rows - num_bad_rows
         if len(report.bad_rows) > num_allowed:
             number, problem = report.bad_rows[num_allowed]
@@ -97,23 +97,6 @@ def _list_tasks(
 
 def _convert(read: Callable[[], RawRows], plan: ColumnPlan, table: Table) -> BlockReport:
     return plan.convert(read(), table)
-
-
-def _run_ahead(tasks: Iterable[Callable[[], BlockReport]]) -> Iterator[BlockReport]:
-    """Yields the results of `tasks` in their order, computed on a few threads, a few in advance."""
-    num_threads = min(_MAX_THREADS, os.cpu_count() or 1)
-    pending = deque()
-    with ThreadPoolExecutor(num_threads, "table-block") as pool:
-        try:
-            for task in tasks:
-                pending.append(pool.submit(task))
-                if len(pending) > num_threads:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
 
 
 def _describe_limit(max_bad_rows: int) -> str:
