@@ -1,13 +1,13 @@
 """What TensorFlow Serving runs of GRU4Rec: raw ids in, the best items out."""
 
 import os
-import uuid
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from tfrec_zoo.export.session_player import make_player
+from tfrec_zoo.export.vocabulary_table import make_vocabulary_table
 from tfrec_zoo.item_index import top_items
 from tfrec_zoo.models.gru4rec import GRU4Rec, States
 from tfrec_zoo.vocabulary import Vocabulary
@@ -68,9 +68,7 @@ class GRU4RecModule(tf.Module):
         counts = vocabulary.row_counts()
         shares = counts / max(counts.sum(), 1)
         self.popularity = tf.Variable(shares.astype(np.float32), trainable=False, name="popularity")
-        self._rows_of_ids = tf.lookup.StaticHashTable(
-            _VocabularyInitializer(vocabulary_path, vocabulary.num_rows), default_value=0
-        )
+        self._rows_of_ids = make_vocabulary_table(vocabulary_path, vocabulary.num_rows)
         self._k = k
         self._num_rows = model.num_rows
         self._state_dims = model.network.state_dims
@@ -161,24 +159,3 @@ def answer(
     is_empty = tf.reduce_all(tf.concat(states, axis=1) == 0.0, axis=1, keepdims=True)
     scores = tf.where(is_empty, popularity, score(states[-1]))
     return top_items(scores, k, excluded_rows)
-
-
-class _VocabularyInitializer(tf.lookup.TextFileInitializer):
-    """Fills a table with id -> row from a vocabulary file, whose line number is the row."""
-
-    def __init__(self, path: str | os.PathLike, num_rows: int) -> None:
-        super().__init__(
-            os.fspath(path),
-            key_dtype=tf.string,
-            key_index=0,
-            value_dtype=tf.int64,
-            value_index=tf.lookup.TextFileIndex.LINE_NUMBER,
-            vocab_size=num_rows,
-        )
-        # TensorFlow's own name is made of the path: it would leave this machine inside the graph,
-        # and a process that loads two exports written through one path would look up in the first.
-        self._unique_name = f"vocabulary_{uuid.uuid4().hex}"
-
-    @property
-    def _shared_name(self) -> str:
-        return self._unique_name

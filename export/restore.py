@@ -6,25 +6,30 @@ under, and the weights alone are read into it.
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import tensorflow as tf
 
-from tfrec_zoo.experiments import GRU4RecExperiment
+from tfrec_zoo.config import PROGRAM_KEY, Config, parse_json_object
+from tfrec_zoo.data.click_schema import ClickSchema
+from tfrec_zoo.experiments import DLRMExperiment, GRU4RecExperiment
+from tfrec_zoo.models.dlrm import DLRM
 from tfrec_zoo.models.gru4rec import GRU4Rec
 from tfrec_zoo.run_folder import RunFolder
 from tfrec_zoo.vocabulary import Vocabulary
 
-PROGRAM = "gru4rec"
-# Of config.json, what an experiment is not made of: the kind of run, and what an export adds.
-_OTHER_KEYS = ("program", "export")
+# What an export adds to the config.json of a run.
+EXPORT_KEY = "export"
+
+Restored = TypeVar("Restored", "RestoredGRU4Rec", "RestoredDLRM")
+Folder = str | os.PathLike | RunFolder
 
 
 @dataclass(frozen=True)
 class RestoredGRU4Rec:
-    """A trained model and what belongs to it.
+    """A trained GRU4Rec and what belongs to it.
 
     Attributes:
         model: the network and its tables, ready for inference.
@@ -34,65 +39,167 @@ class RestoredGRU4Rec:
         run: the folder of its run, None where there is none.
     """
 
+    experiment_class: ClassVar[type[Config]] = GRU4RecExperiment
+    sources: ClassVar[str] = "vocabulary"
+
     model: GRU4Rec
     vocabulary: Vocabulary
     experiment: GRU4RecExperiment
     checkpoint: str | None = None
     run: RunFolder | None = None
 
+    @classmethod
+    def rebuild(
+        cls, folder: RunFolder, experiment: GRU4RecExperiment, model_class: type[GRU4Rec] | None
+    ) -> "RestoredGRU4Rec":
+        """Returns the model of a folder's files, with its initial weights."""
+        vocabulary = folder.load_vocabulary()
+        model = (model_class or GRU4Rec)(experiment.model, vocabulary.num_rows)
+        return cls(model, vocabulary, experiment)
 
-def restore_gru4rec(
-    run_folder: str | os.PathLike | RunFolder,
-    which: str = "best",
-    model_class: type[GRU4Rec] = GRU4Rec,
-) -> RestoredGRU4Rec:
-    """Rebuilds the model of a run folder from one of its checkpoints.
+
+@dataclass(frozen=True)
+class RestoredDLRM:
+    """A trained DLRM and what belongs to it.
+
+    Attributes:
+        model: the network and its tables, ready for inference.
+        schema: the features.
+        vocabularies: name of a feature -> its vocabulary, for all features that have one.
+        experiment: how it was trained.
+        checkpoint: TensorFlow's name of where its weights come from; None: from memory.
+        run: the folder of its run, None where there is none.
+        spec: the JSON values of the column specification; None where none was used.
+    """
+
+    experiment_class: ClassVar[type[Config]] = DLRMExperiment
+    sources: ClassVar[str] = "features"
+
+    model: DLRM
+    schema: ClickSchema
+    vocabularies: Mapping[str, Vocabulary]
+    experiment: DLRMExperiment
+    checkpoint: str | None = None
+    run: RunFolder | None = None
+    spec: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Checks that each feature with a vocabulary has it, of the table's rows."""
+        for feature in self.schema.categorical:
+            if feature.kind != "vocabulary":
+                continue
+            if feature.name not in self.vocabularies:
+                raise ValueError(f"feature {feature.name} has no vocabulary: pass it, too")
+            num_rows = self.vocabularies[feature.name].num_rows
+            if num_rows != feature.num_rows:
+                raise ValueError(
+                    f"feature {feature.name} has {feature.num_rows} rows and its vocabulary "
+                    f"{num_rows}: they are not of one run"
+                )
+
+    @classmethod
+    def rebuild(
+        cls, folder: RunFolder, experiment: DLRMExperiment, model_class: type[DLRM] | None
+    ) -> "RestoredDLRM":
+        """Returns the model of a folder's files, with its initial weights."""
+        schema, spec = folder.load_schema(), None
+        if folder.spec_path.is_file():
+            spec = parse_json_object(folder.spec_path.read_text(encoding="utf-8"))
+        model = (model_class or DLRM)(experiment.model, schema)
+        return cls(model, schema, folder.load_vocabularies(), experiment, spec=spec)
+
+
+_KINDS = {kind.experiment_class.PROGRAM: kind for kind in (RestoredGRU4Rec, RestoredDLRM)}
+
+
+class ExportFolder(RunFolder):
+    """The assets of an export: the files of a run folder, those of vocabularies beside them."""
+
+    @property
+    def vocabularies_path(self) -> Path:
+        """The folder of a click model's vocabularies."""
+        return self.path
+
+
+def restore_run(run_folder: Folder, which: str = "best") -> RestoredGRU4Rec | RestoredDLRM:
+    """Rebuilds the model of a run folder, whichever it is, from one of its checkpoints.
 
     Args:
         run_folder: the folder.
         which: `best` (the last one where no validation has picked a best), `last`, or the path of a
             checkpoint, such as `run/checkpoints/last/ckpt-200`.
-        model_class: the subclass of `GRU4Rec` that was trained.
 
     Raises:
-        ValueError: this is no run folder of GRU4Rec, it has no such checkpoint, or the checkpoint
-            is of another model.
+        ValueError: this is no run folder, it has no such checkpoint, or the checkpoint is of
+            another model.
     """
-    folder = run_folder if isinstance(run_folder, RunFolder) else RunFolder(Path(run_folder))
-    experiment = read_experiment(folder.load_config(), folder.config_path)
-    checkpoint = find_checkpoint(folder, which)
-    vocabulary = folder.load_vocabulary()
-    model = model_class(experiment.model, vocabulary.num_rows)
-    _read_weights(tf.train.Checkpoint(model=model), checkpoint)
-    return RestoredGRU4Rec(model, vocabulary, experiment, checkpoint, folder)
+    folder = _as_folder(run_folder)
+    return _restore(_find_kind(folder), folder, which, None)
+
+
+def restore_gru4rec(
+    run_folder: Folder, which: str = "best", model_class: type[GRU4Rec] = GRU4Rec
+) -> RestoredGRU4Rec:
+    """Rebuilds the GRU4Rec of a run folder; `model_class` is the subclass that was trained.
+
+    For the rest see `restore_run`.
+    """
+    return _restore(RestoredGRU4Rec, _as_folder(run_folder), which, model_class)
+
+
+def restore_dlrm(
+    run_folder: Folder, which: str = "best", model_class: type[DLRM] = DLRM
+) -> RestoredDLRM:
+    """Rebuilds the DLRM of a run folder; `model_class` is the subclass that was trained.
+
+    For the rest see `restore_run`.
+    """
+    return _restore(RestoredDLRM, _as_folder(run_folder), which, model_class)
+
+
+def load_export(export: str | os.PathLike) -> RestoredGRU4Rec | RestoredDLRM:
+    """Rebuilds the Python model of an export from the weights and the assets inside it.
+
+    Args:
+        export: a version folder, `<export_dir>/<version>`.
+
+    Raises:
+        ValueError: this is no export, or not a sound one.
+    """
+    return _load(_find_kind(open_export(export)), export, None)
 
 
 def load_exported_gru4rec(
     export: str | os.PathLike, model_class: type[GRU4Rec] = GRU4Rec
 ) -> RestoredGRU4Rec:
-    """Rebuilds the Python model of an export, from the weights and the assets inside it.
+    """Rebuilds the GRU4Rec of an export; `model_class` is its class. See `load_export`."""
+    return _load(RestoredGRU4Rec, export, model_class)
 
-    Args:
-        export: a version folder, `<export_dir>/<version>`.
-        model_class: the subclass of `GRU4Rec` that was exported.
+
+def load_exported_dlrm(export: str | os.PathLike, model_class: type[DLRM] = DLRM) -> RestoredDLRM:
+    """Rebuilds the DLRM of an export; `model_class` is its class. See `load_export`."""
+    return _load(RestoredDLRM, export, model_class)
+
+
+def open_export(export: str | os.PathLike) -> ExportFolder:
+    """Returns the assets of a version folder, where the files of its run can be read.
 
     Raises:
-        ValueError: this is no export of GRU4Rec.
+        ValueError: this is no export.
     """
-    # The assets are named and written as in a run folder.
-    assets = RunFolder(Path(export) / "assets")
+    assets = ExportFolder(Path(export) / "assets")
     if not assets.config_path.is_file():
         raise ValueError(f"{export} is not an exported version: it has no assets/config.json")
-    experiment = read_experiment(assets.load_config(), assets.config_path)
-    vocabulary = assets.load_vocabulary()
-    model = model_class(experiment.model, vocabulary.num_rows)
-    checkpoint = str(Path(export) / "variables" / "variables")
-    _read_weights(tf.train.Checkpoint(weights=model.weights), checkpoint)
-    return RestoredGRU4Rec(model, vocabulary, experiment, checkpoint)
+    return assets
+
+
+def find_program(config: Mapping[str, Any]) -> str:
+    """Returns which model the content of a `config.json` is of."""
+    return config.get(PROGRAM_KEY, GRU4RecExperiment.PROGRAM)
 
 
 def find_checkpoint(folder: RunFolder, which: str = "best") -> str:
-    """Returns the path of a checkpoint of `folder`, see `restore_gru4rec` for `which`."""
+    """Returns the path of a checkpoint of `folder`, see `restore_run` for `which`."""
     if which not in ("best", "last"):
         if not Path(f"{which}.index").is_file():
             raise ValueError(
@@ -110,24 +217,55 @@ def find_checkpoint(folder: RunFolder, which: str = "best") -> str:
     )
 
 
-def read_experiment(config: Mapping[str, Any], source: Path) -> GRU4RecExperiment:
-    """Returns the experiment in the content of a `config.json`.
+def _as_folder(run_folder: Folder) -> RunFolder:
+    return run_folder if isinstance(run_folder, RunFolder) else RunFolder(Path(run_folder))
 
-    Raises:
-        ValueError: it is another model's; the sentence names the file `source`.
-    """
-    program = config.get("program", PROGRAM)
-    if program != PROGRAM:
-        raise ValueError(f"{source} is of a model {program!r}, expected one of {PROGRAM!r}")
+
+def _find_kind(folder: RunFolder) -> type[RestoredGRU4Rec] | type[RestoredDLRM]:
+    program = find_program(folder.load_config())
+    if program not in _KINDS:
+        raise ValueError(
+            f"{folder.config_path} is of a model {program!r}, expected one of {', '.join(_KINDS)}"
+        )
+    return _KINDS[program]
+
+
+def _restore(
+    kind: type[Restored], folder: RunFolder, which: str, model_class: type | None
+) -> Restored:
+    experiment = _read_experiment(kind, folder)
+    checkpoint = find_checkpoint(folder, which)
+    restored = kind.rebuild(folder, experiment, model_class)
+    _read_weights(tf.train.Checkpoint(model=restored.model), checkpoint, kind.sources)
+    return replace(restored, checkpoint=checkpoint, run=folder)
+
+
+def _load(kind: type[Restored], export: str | os.PathLike, model_class: type | None) -> Restored:
+    assets = open_export(export)
+    restored = kind.rebuild(assets, _read_experiment(kind, assets), model_class)
+    checkpoint = str(Path(export) / "variables" / "variables")
+    weights = tf.train.Checkpoint(weights=restored.model.weights)
+    _read_weights(weights, checkpoint, kind.sources)
+    return replace(restored, checkpoint=checkpoint)
+
+
+def _read_experiment(kind: type[Restored], folder: RunFolder) -> Any:
+    """Returns the experiment in a folder's `config.json`; ValueError if it is another model's."""
+    config = folder.load_config()
+    program, expected = find_program(config), kind.experiment_class.PROGRAM
+    if program != expected:
+        raise ValueError(
+            f"{folder.config_path} is of a model {program!r}, expected one of {expected!r}"
+        )
     try:
-        return GRU4RecExperiment.from_dict(
-            {key: value for key, value in config.items() if key not in _OTHER_KEYS}
+        return kind.experiment_class.from_dict(
+            {key: value for key, value in config.items() if key != EXPORT_KEY}
         )
     except ValueError as error:
-        raise ValueError(f"{source}: {error}") from None
+        raise ValueError(f"{folder.config_path}: {error}") from None
 
 
-def _read_weights(target: tf.train.Checkpoint, checkpoint: str) -> None:
+def _read_weights(target: tf.train.Checkpoint, checkpoint: str, sources: str) -> None:
     """Reads the weights in `target` from `checkpoint`, which may hold more, such as slots."""
     try:
         status = target.read(checkpoint)
@@ -136,6 +274,6 @@ def _read_weights(target: tf.train.Checkpoint, checkpoint: str) -> None:
     except (AssertionError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
-            f"the checkpoint {checkpoint} does not fit the configuration and the vocabulary beside "
+            f"the checkpoint {checkpoint} does not fit the configuration and the {sources} beside "
             f"it: {reason}"
         ) from None
