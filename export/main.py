@@ -2,8 +2,9 @@
 
     tfrec-export --run_dir=run --export_dir=served
 
-The SavedModel becomes a new version in the folder: raw item ids in, the best items out, with and
-without items to exclude. Look it over with `tfrec-check served/<version>`.
+The SavedModel becomes a new version in the folder. Of a GRU4Rec: raw item ids in, the best items
+out, with and without items to exclude; of a DLRM: raw numbers and texts in, the click probability
+out. Look it over with `tfrec-check served/<version>`.
 """
 
 import sys
@@ -24,7 +25,9 @@ def define_flags() -> None:
         "best",
         "Which one: best (the last where no validation has picked a best), last, or a path.",
     )
-    flags.DEFINE_integer("k", 20, "Number of items in an answer.", lower_bound=1)
+    flags.DEFINE_integer(
+        "k", None, "Number of items in an answer of GRU4Rec; none: 20.", lower_bound=1
+    )
     flags.DEFINE_integer(
         "version", None, "Number of the version; none: the one after the last.", lower_bound=1
     )
@@ -32,11 +35,11 @@ def define_flags() -> None:
 
 def export() -> None:
     """Exports as the flags say, and prints the path of the version."""
-    from tfrec_zoo.export.restore import restore_gru4rec
-    from tfrec_zoo.export.saved_model import export_gru4rec
+    from tfrec_zoo.export.restore import restore_run
+    from tfrec_zoo.export.saved_model import export_run
 
-    restored = restore_gru4rec(FLAGS.run_dir, FLAGS.checkpoint)
-    path = export_gru4rec(restored, FLAGS.export_dir, FLAGS.k, FLAGS.version)
+    restored = restore_run(FLAGS.run_dir, FLAGS.checkpoint)
+    path = export_run(restored, FLAGS.export_dir, FLAGS.version, FLAGS.k)
     sys.stdout.write(f"{path}\n")
 
 

@@ -1,27 +1,57 @@
 """Trained models as SavedModel versions for TensorFlow Serving."""
 
 import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from tfrec_zoo import __version__
+from tfrec_zoo.data.click_schema import FEATURES_NAME
+from tfrec_zoo.export.click_inputs import list_number_columns, list_text_features
+from tfrec_zoo.export.dlrm_module import DLRMModule
 from tfrec_zoo.export.gru4rec_module import GRU4RecModule
-from tfrec_zoo.export.restore import PROGRAM, RestoredGRU4Rec
+from tfrec_zoo.export.restore import EXPORT_KEY, RestoredDLRM, RestoredGRU4Rec
+from tfrec_zoo.export.table_places import TABLES_NAME, describe_tables
 from tfrec_zoo.export.version_folder import write_models_config, write_version
 from tfrec_zoo.export.warmup import Request, write_warmup_requests
+from tfrec_zoo.export.warmup_values import make_click_requests, make_session_requests
 from tfrec_zoo.run_folder import write_json
-from tfrec_zoo.vocabulary import Vocabulary
 
-_WARMUP_BATCH_SIZES = (1, 8)
-_WARMUP_LENGTH = 5
+DEFAULT_K = 20
+
+
+def export_run(
+    restored: RestoredGRU4Rec | RestoredDLRM,
+    export_dir: str | os.PathLike,
+    version: int | None = None,
+    k: int | None = None,
+) -> Path:
+    """Writes a model, whichever it is, as a SavedModel; returns the version's folder.
+
+    Args:
+        restored: the model and what belongs to it.
+        export_dir: the folder of the versions, made where it is missing.
+        version: a number from 1 on; None: the one after the last.
+        k: number of items in an answer of GRU4Rec; None: 20.
+
+    Raises:
+        ValueError: see `export_gru4rec` and `export_dlrm`, or `k` is given for another model.
+    """
+    if isinstance(restored, RestoredGRU4Rec):
+        return export_gru4rec(restored, export_dir, DEFAULT_K if k is None else k, version)
+    if k is not None:
+        raise ValueError(f"k={k} belongs to GRU4Rec, a DLRM answers a probability: leave it out")
+    return export_dlrm(restored, export_dir, version)
 
 
 def export_gru4rec(
     restored: RestoredGRU4Rec,
     export_dir: str | os.PathLike,
-    k: int = 20,
+    k: int = DEFAULT_K,
     version: int | None = None,
 ) -> Path:
     """Writes a GRU4Rec as a SavedModel with the signatures of `GRU4RecModule`.
@@ -49,25 +79,111 @@ def export_gru4rec(
             under the version's name.
     """
 
-    def write(folder: Path) -> None:
-        vocabulary_path = folder / "vocabulary.tsv"
-        restored.vocabulary.save(vocabulary_path)
-        module = GRU4RecModule(restored.model, restored.vocabulary, vocabulary_path, k)
+    def make(sources: Path) -> _Content:
+        path = sources / "vocabulary.tsv"
+        restored.vocabulary.save(path)
+        module = GRU4RecModule(restored.model, restored.vocabulary, path, k)
         signatures = module.trace_signatures()
-        tf.saved_model.save(module, str(folder), signatures=signatures)
-        vocabulary_path.unlink()  # Saving has copied it to the assets.
-        write_json(folder / "assets" / "config.json", _describe(restored, k))
-        requests = _make_warmup_requests(
-            restored.vocabulary, restored.model.network.state_dims, list(signatures)
-        )
-        write_warmup_requests(folder, PROGRAM, requests)
+        state_dims = restored.model.network.state_dims
+        requests = make_session_requests(restored.vocabulary, state_dims, list(signatures))
+        return _Content(module, signatures, requests, about={"k": k})
+
+    return _export(restored, export_dir, version, make)
+
+
+def export_dlrm(
+    restored: RestoredDLRM, export_dir: str | os.PathLike, version: int | None = None
+) -> Path:
+    """Writes a DLRM as a SavedModel with the signatures of `DLRMModule`.
+
+        <export_dir>/models.config
+        <export_dir>/<version>/saved_model.pb  variables/
+                               assets/features.json  assets/spec.json  assets/<feature>.tsv
+                               assets/tables.json  assets/config.json
+                               assets.extra/tf_serving_warmup_requests
+
+    `features.json`, `spec.json` and the vocabularies are those of the run, `tables.json` says where
+    each feature's table lies (see `describe_tables`). `config.json` is that of the run, and in
+    `export` where the model comes from, as for GRU4Rec, and what the columns of the inputs are:
+    `dense` (or `dense_text`) and `sparse`.
+
+    Args:
+        restored: the model, not under a distribution strategy, and its vocabularies.
+        export_dir: the folder of the versions, made where it is missing.
+        version: a number from 1 on; None: the one after the last.
+
+    Returns:
+        The version's folder.
+
+    Raises:
+        ValueError: the version exists.
+        OSError, tf.errors.ResourceExhaustedError: the folder cannot be written. Nothing is left
+            under the version's name.
+    """
+    schema = restored.schema
+
+    def make(sources: Path) -> _Content:
+        module = DLRMModule(restored.model, restored.vocabularies, sources)
+        signatures = module.trace_signatures()
+        assets = {FEATURES_NAME: schema.to_dict(), TABLES_NAME: describe_tables(restored.model)}
+        if restored.spec is not None:
+            assets["spec.json"] = restored.spec
+        inputs = {
+            "dense": list_number_columns(schema),
+            "sparse": [feature.name for feature in list_text_features(schema)],
+        }
+        requests = make_click_requests(schema, restored.vocabularies, signatures)
+        return _Content(module, signatures, requests, assets, about={"inputs": inputs})
+
+    return _export(restored, export_dir, version, make)
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What a version is written from.
+
+    Attributes:
+        module: the model.
+        signatures: its functions by name.
+        requests: for warming up.
+        assets: file name -> JSON values.
+        about: what is said in `export` of the configuration.
+    """
+
+    module: tf.Module
+    signatures: Mapping[str, Callable]
+    requests: list[Request]
+    assets: Mapping[str, Any] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _export(
+    restored: RestoredGRU4Rec | RestoredDLRM,
+    export_dir: str | os.PathLike,
+    version: int | None,
+    make: Callable[[Path], _Content],
+) -> Path:
+    """Writes a version; `make` is given a folder for the files that become assets."""
+    program = restored.experiment.PROGRAM
+
+    def write(folder: Path) -> None:
+        sources = folder / "sources"
+        sources.mkdir()
+        content = make(sources)
+        tf.saved_model.save(content.module, str(folder), signatures=dict(content.signatures))
+        shutil.rmtree(sources)  # Saving has copied the files to the assets.
+        config = _describe(restored, content.about)
+        (folder / "assets").mkdir(exist_ok=True)
+        for name, values in {**content.assets, "config.json": config}.items():
+            write_json(folder / "assets" / name, values)
+        write_warmup_requests(folder, program, content.requests)
 
     target = write_version(export_dir, version, write)
-    write_models_config(export_dir, PROGRAM)
+    write_models_config(export_dir, program)
     return target
 
 
-def _describe(restored: RestoredGRU4Rec, k: int) -> dict:
+def _describe(restored: RestoredGRU4Rec | RestoredDLRM, about: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the content of an export's `config.json`."""
     checkpoint, metrics = restored.checkpoint, None
     if restored.run is not None:
@@ -75,41 +191,12 @@ def _describe(restored: RestoredGRU4Rec, k: int) -> dict:
         if restored.run.metrics_path.exists():
             metrics = restored.run.load_metrics()
     return {
-        "program": PROGRAM,
         **restored.experiment.to_dict(),
-        "export": {
-            "k": k,
+        EXPORT_KEY: {
+            **about,
             "checkpoint": checkpoint,
             "metrics": metrics,
             "tfrec_zoo": __version__,
             "tensorflow": tf.__version__,
         },
     }
-
-
-def _make_warmup_requests(
-    vocabulary: Vocabulary, state_dims: tuple[int, ...], signatures: list[str]
-) -> list[Request]:
-    """Returns requests for each signature, with sessions of popular items."""
-    popular = np.argsort(-vocabulary.row_counts(), kind="stable")[:_WARMUP_LENGTH].astype(np.int32)
-    requests = []
-    for batch_size in _WARMUP_BATCH_SIZES:
-        rows = np.tile(popular, (batch_size, 1))
-        items = vocabulary.raw_ids(rows)
-        inputs = {
-            "session_items": items,
-            "exclude_items": items,
-            "session_rows": rows,
-            "item": items[:, 0],
-        }
-        for layer, width in enumerate(state_dims):
-            inputs[f"state_{layer}"] = np.zeros((batch_size, width), np.float32)
-        names = {
-            "recommend_excluding": ("session_items", "exclude_items"),
-            "step": ("item", *(name for name in inputs if name.startswith("state_"))),
-            "recommend_rows": ("session_rows",),
-        }
-        for signature in signatures:
-            chosen = names.get(signature, ("session_items",))
-            requests.append(Request(signature, {name: inputs[name] for name in chosen}))
-    return requests

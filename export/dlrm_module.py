@@ -1,0 +1,133 @@
+"""What TensorFlow Serving runs of DLRM: the raw values of a log in, the click probability out."""
+
+import os
+from collections.abc import Callable, Mapping
+
+import tensorflow as tf
+
+from tfrec_zoo.export.click_inputs import (
+    Encoded,
+    TextEncoder,
+    encode_buckets,
+    join_features,
+    list_number_columns,
+    list_text_features,
+    parse_numbers,
+    transform_numbers,
+)
+from tfrec_zoo.models.dlrm import DLRM
+from tfrec_zoo.vocabulary import Vocabulary
+
+Answer = dict[str, tf.Tensor]
+
+
+class DLRMModule(tf.Module):
+    """A trained DLRM with its vocabularies inside, made of stock TensorFlow operations alone.
+
+    Signatures (`trace_signatures`), where the first is also `serving_default`; each answers
+    `click_probability` float [B]:
+
+    - `predict`: `dense` float [B, N], raw numbers, NaN for a missing one, and `sparse` string
+      [B, F], raw texts, "" for a missing one;
+    - `predict_text`: `dense_text` string [B, N], the same numbers as the log has them, and
+      `sparse`;
+    - `predict_rows`: `dense_values` float [B, Dn], transformed, `rows` int32 [B, S], the rows of
+      each feature's own table, and where a feature has several values or weighted ones
+      `row_weights` float [B, S], 0 for a slot without a value. A row outside of the table is row 0,
+      that of unknown values.
+
+    N are the columns of `list_number_columns`, F the features of `list_text_features`; several
+    values of one feature are one text, see `find_separator`. Inputs of no column are left out.
+    Transforms, buckets, vocabularies, hashing, and what is missing or unknown, are as in the
+    preparation of the training data.
+
+    Attributes:
+        weights: the variables of the Python model, in its order.
+    """
+
+    def __init__(
+        self, model: DLRM, vocabularies: Mapping[str, Vocabulary], folder: str | os.PathLike
+    ) -> None:
+        """Takes the weights of a model that lives on one device.
+
+        Args:
+            model: the network and its tables.
+            vocabularies: name of a feature -> its vocabulary, for all features that have one.
+            folder: takes up the vocabularies' files, which become assets of their names.
+        """
+        super().__init__(name="dlrm")
+        self._schema = model.schema
+        self.weights = list(model.weights)
+        self._texts = TextEncoder(model.schema, vocabularies, folder)
+        # A function, not the model: tracked, it would bring its Keras metadata into the export.
+        self._score = model.__call__
+
+    def trace_signatures(self) -> dict[str, Callable]:
+        """Returns the signature functions by name, traced for any batch size."""
+        schema = self._schema
+        num_columns, num_texts = len(list_number_columns(schema)), len(list_text_features(schema))
+        row_weights = {"row_weights": (tf.float32, schema.num_slots)}
+        inputs = {
+            "predict": {"dense": (tf.float32, num_columns), "sparse": (tf.string, num_texts)},
+            "predict_text": {
+                "dense_text": (tf.string, num_columns),
+                "sparse": (tf.string, num_texts),
+            },
+            "predict_rows": {
+                "dense_values": (tf.float32, schema.num_dense),
+                "rows": (tf.int32, schema.num_slots),
+                **(row_weights if schema.needs_row_weights else {}),
+            },
+        }
+        traced = {}
+        for name, specs in inputs.items():
+            function = tf.function(getattr(self, name), autograph=False)
+            traced[name] = function.get_concrete_function(
+                **{
+                    key: tf.TensorSpec([None, width], dtype, key)
+                    for key, (dtype, width) in specs.items()
+                    if width
+                }
+            )
+        return {"serving_default": traced["predict"], **traced}
+
+    def predict(self, dense: tf.Tensor | None = None, sparse: tf.Tensor | None = None) -> Answer:
+        """Answers raw numbers and texts, see the class."""
+        encoded = self._encode(dense, sparse)
+        values = transform_numbers(dense, self._schema) if self._schema.dense else None
+        return self._answer(values, encoded.rows, encoded.weights)
+
+    def predict_text(
+        self, dense_text: tf.Tensor | None = None, sparse: tf.Tensor | None = None
+    ) -> Answer:
+        """Answers texts only, see the class."""
+        return self.predict(None if dense_text is None else parse_numbers(dense_text), sparse)
+
+    def predict_rows(
+        self,
+        rows: tf.Tensor,
+        dense_values: tf.Tensor | None = None,
+        row_weights: tf.Tensor | None = None,
+    ) -> Answer:
+        """Answers what is encoded already, see the class."""
+        limits = [
+            feature.num_rows
+            for feature in self._schema.categorical
+            for _ in range(feature.max_values)
+        ]
+        is_row = (rows >= 0) & (rows < tf.constant(limits))
+        return self._answer(dense_values, tf.where(is_row, rows, 0), row_weights)
+
+    def _encode(self, numbers: tf.Tensor | None, texts: tf.Tensor | None) -> Encoded:
+        parts = [] if texts is None else self._texts.encode(texts)
+        if any(feature.kind == "buckets" for feature in self._schema.categorical):
+            parts.append(encode_buckets(numbers, self._schema))
+        return join_features(parts, self._schema)
+
+    def _answer(
+        self, values: tf.Tensor | None, rows: tf.Tensor, row_weights: tf.Tensor | None
+    ) -> Answer:
+        if values is None:
+            values = tf.zeros([tf.shape(rows)[0], 0])
+        logits = self._score(values, rows, row_weights)
+        return {"click_probability": tf.sigmoid(logits)}

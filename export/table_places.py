@@ -1,0 +1,53 @@
+"""Where each feature's table lies in an export of DLRM: the content of `assets/tables.json`."""
+
+from typing import Any
+
+from tfrec_zoo.models.dlrm import DLRM
+
+TABLES_NAME = "tables.json"
+
+
+def describe_tables(model: DLRM) -> dict[str, dict[str, Any]]:
+    """Returns the place of each table, by its name: the feature's, with `.quotient` and
+    `.remainder` behind it for the two of one that is split.
+
+    Tables of one width lie in one variable of the checkpoint `variables/variables`, row after row:
+
+        variable             its name there
+        first_row, rows      the table's rows; row r of the feature is row
+        divisor, modulus         first_row + r // divisor % modulus
+        width                of a row's vector
+        first_order, factor  columns of a row's own weight in the logit, and of its learned factor
+        projection           variable and position of the matrix that the vector is multiplied by
+
+    where what a model lacks is left out.
+    """
+    config, places = model.config, {}
+    extra = [name for name in ("first_order", "weighted_pooling") if getattr(config, name)]
+    parts = zip(model.tables.stores, model.tables.tables, model.tables.projections, strict=True)
+    for store, table, projection in parts:
+        width = store.width - len(extra)
+        for number, part in enumerate(store.parts):
+            place = {
+                "variable": _find_name(model, table.variable),
+                "first_row": part.first_row,
+                "rows": part.num_rows,
+                "width": width,
+            }
+            if store.remainders:
+                place |= {"divisor": part.divisor, "modulus": part.modulus}
+            if config.first_order:
+                place["first_order"] = width
+            if config.weighted_pooling:
+                place["factor"] = width + config.first_order
+            if projection is not None:
+                index = number % len(store.features)
+                place["projection"] = {"variable": _find_name(model, projection), "index": index}
+            places[part.name] = place
+    return places
+
+
+def _find_name(model: DLRM, variable: Any) -> str:
+    """Returns the name of one of a model's variables in the checkpoint of an export."""
+    index = next(i for i, weight in enumerate(model.weights) if weight is variable)
+    return f"weights/{index}/.ATTRIBUTES/VARIABLE_VALUE"
