@@ -17,7 +17,7 @@ from absl import flags
 from tfrec_zoo.program import FLAGS, run_program
 
 if TYPE_CHECKING:
-    from tfrec_zoo.export.conformance import Result
+    from tfrec_zoo.export.conformance import Export, Result, Rule
 
 
 def define_flags() -> None:
@@ -36,15 +36,36 @@ def define_flags() -> None:
 def check() -> None:
     """Checks as the flags say, prints the results, and exits by them."""
     from tfrec_zoo.export.conformance import Export, run_rules
-    from tfrec_zoo.export.gru4rec_rules import GRU4REC_RULES
-    from tfrec_zoo.export.serving_rules import SERVING_RULES
 
     export = Export(FLAGS.export, FLAGS.run_dir)
-    results = run_rules(export, SERVING_RULES + GRU4REC_RULES)
+    results = run_rules(export, choose_rules(export))
     format_results = format_json if FLAGS.json else format_table
     sys.stdout.write(format_results(str(export.path), results))
     if not all(result.passed for result in results):
         sys.exit(1)
+
+
+def choose_rules(export: "Export") -> "tuple[Rule, ...]":
+    """Returns the rules for every export, and those for the model that this one is of.
+
+    Raises:
+        ValueError: there are none for its model.
+    """
+    from tfrec_zoo.export.dlrm_rules import DLRM_RULES
+    from tfrec_zoo.export.gru4rec_rules import GRU4REC_RULES
+    from tfrec_zoo.export.restore import find_program
+    from tfrec_zoo.export.serving_rules import SERVING_RULES
+
+    rules = {"gru4rec": GRU4REC_RULES, "dlrm": DLRM_RULES}
+    try:
+        program = find_program(export.config)
+    except (OSError, ValueError):
+        program = "gru4rec"  # Its rules fail, with what is wrong with the file.
+    if program not in rules:
+        raise ValueError(
+            f"{export.path} is of a model {program!r}, expected one of {', '.join(rules)}"
+        )
+    return SERVING_RULES + rules[program]
 
 
 def format_table(path: str, results: "list[Result]") -> str:

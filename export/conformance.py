@@ -4,17 +4,21 @@ import functools
 import json
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
-from tfrec_zoo.export.restore import RestoredGRU4Rec, load_exported_gru4rec, restore_gru4rec
+from tfrec_zoo.export.restore import RestoredDLRM, RestoredGRU4Rec, load_export, restore_run
 from tfrec_zoo.export.version_folder import list_versions
+
+Tensor = tuple[str, list[int]]
+Signature = tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
 
 
 class Export:
@@ -72,13 +76,13 @@ class Export:
         return tf.saved_model.load(str(self.path), tags=["serve"])
 
     @functools.cached_property
-    def restored(self) -> RestoredGRU4Rec:
+    def restored(self) -> RestoredGRU4Rec | RestoredDLRM:
         """The Python model: of the checkpoint that was exported, or of the weights inside."""
         if not self.run_dir:
-            return load_exported_gru4rec(self.path)
+            return load_export(self.path)
         checkpoint = self.config["export"]["checkpoint"]
         require(checkpoint, "the export is not of a run, so there is no run to compare it with")
-        return restore_gru4rec(self.run_dir, str(Path(self.run_dir) / checkpoint))
+        return restore_run(self.run_dir, str(Path(self.run_dir) / checkpoint))
 
     def ask(self, signature: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         """Returns what a signature answers to inputs."""
@@ -122,6 +126,28 @@ def require(condition: Any, sentence: str) -> None:
         raise ValueError(sentence)
 
 
+def require_signatures(export: Export, expected: Mapping[str, Signature]) -> None:
+    """Raises a ValueError unless an export has just these signatures: inputs and outputs by name.
+
+    A tensor is described by its type's name and its shape, as ("DT_STRING", [-1, 3]).
+    """
+    found = export.signature_defs
+    require(set(found) == set(expected), f"got {sorted(found)}, expected {sorted(expected)}")
+    for name, sides in expected.items():
+        for tensors, wanted in zip((found[name].inputs, found[name].outputs), sides, strict=True):
+            described = {key: _describe(tensor) for key, tensor in tensors.items()}
+            require(described == wanted, f"{name} has {described}, expected {wanted}")
+
+
+def require_close(values: np.ndarray, expected: np.ndarray, what: str, **tolerance: float) -> None:
+    """Raises a ValueError, with the first pair that differs, unless numbers are nearly the same."""
+    is_close = np.isclose(values, expected, **tolerance)
+    if not is_close.all():
+        place = np.argmin(is_close)
+        got, wanted = np.ravel(values)[place], np.ravel(expected)[place]
+        raise ValueError(f"{what} differ: got {got:.6g}, expected {wanted:.6g}")
+
+
 def run_rules(export: Export, rules: Iterable[Rule]) -> list[Result]:
     """Returns the result of each rule; whatever error a rule ends in, it is one that fails."""
     results = []
@@ -134,3 +160,8 @@ def run_rules(export: Export, rules: Iterable[Rule]) -> list[Result]:
             passed, detail = False, lines[0]
         results.append(Result(rule.name, passed, detail, time.perf_counter() - start))
     return results
+
+
+def _describe(tensor: meta_graph_pb2.TensorInfo) -> Tensor:
+    sizes = [dim.size for dim in tensor.tensor_shape.dim]
+    return types_pb2.DataType.Name(tensor.dtype), sizes

@@ -8,10 +8,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.framework import types_pb2
-from tensorflow.core.protobuf import meta_graph_pb2
 
-from tfrec_zoo.export.conformance import Export, Rule, require
+from tfrec_zoo.export.conformance import (
+    Export,
+    Rule,
+    require,
+    require_close,
+    require_signatures,
+)
 from tfrec_zoo.export.restore import RestoredGRU4Rec
 
 _TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
@@ -81,12 +85,7 @@ def check_signatures(export: Export) -> str:
             {"rows": (row, [-1, k]), "scores": (number, [-1, k])},
         ),
     }
-    found = export.signature_defs
-    require(set(found) == set(expected), f"got {sorted(found)}, expected {sorted(expected)}")
-    for name, sides in expected.items():
-        for tensors, wanted in zip((found[name].inputs, found[name].outputs), sides, strict=True):
-            described = {key: _describe(tensor) for key, tensor in tensors.items()}
-            require(described == wanted, f"{name} has {described}, expected {wanted}")
+    require_signatures(export, expected)
     return f"{len(expected)} signatures, k={k}"
 
 
@@ -226,12 +225,4 @@ def _require_same(answer: Answer, expected: Answer, when: str) -> None:
 
 
 def _require_close(scores: np.ndarray, expected: np.ndarray, what: str) -> None:
-    if not np.allclose(scores, expected, **_TOLERANCE):
-        place = np.argmax(~np.isclose(scores, expected, **_TOLERANCE))
-        got, wanted = np.ravel(scores)[place], np.ravel(expected)[place]
-        raise ValueError(f"{what} differ: got {got:.6g}, expected {wanted:.6g}")
-
-
-def _describe(tensor: meta_graph_pb2.TensorInfo) -> tuple[str, list[int]]:
-    sizes = [dim.size for dim in tensor.tensor_shape.dim]
-    return types_pb2.DataType.Name(tensor.dtype), sizes
+    require_close(scores, expected, what, **_TOLERANCE)
