@@ -8,6 +8,7 @@
     metrics.jsonl      a line for each validation
     metrics.json       the final metrics, flat
     tensorboard/       scalars
+    prepared/          clicks: what a raw log was prepared into, where the run was given one
 
 Files are written beside their place and renamed into it, so that a killed process or a full disk
 leaves the old file or the new one, and never half of one.
@@ -67,6 +68,11 @@ class RunFolder:
     def vocabularies_path(self) -> Path:
         """The folder of a click model's vocabularies."""
         return self.path / "vocabularies"
+
+    @property
+    def prepared_path(self) -> Path:
+        """The folder of the data that a run of a raw click log has prepared."""
+        return self.path / "prepared"
 
     @property
     def checkpoints_path(self) -> Path:
@@ -174,8 +180,8 @@ def is_run_folder(path: str | os.PathLike[str]) -> bool:
 def open_run_folder(path: str | os.PathLike[str], config: Config) -> Iterator[RunFolder]:
     """Creates a run folder, or opens the one there to continue its run, for this process alone.
 
-    A new folder is removed again if the body fails before it has written anything, so that a wrong
-    command leaves nothing behind.
+    A new folder is no run if the body fails before it has written anything but prepared data, so
+    that a wrong command leaves nothing behind that would refuse the right one.
 
     Args:
         path: the folder.
@@ -279,9 +285,11 @@ def _lock(folder: RunFolder) -> Iterator[None]:
 def _remove_if_bare(folder: RunFolder, keep_folder: bool) -> None:
     """Removes what `open_run_folder` has made, unless the run has written something to keep."""
     own_files = {folder.config_path, folder.lock_path}
-    if not {path for path in folder.path.rglob("*") if not path.is_dir()} <= own_files:
+    files = {path for path in folder.path.rglob("*") if not path.is_dir()}
+    prepared = {path for path in files if path.is_relative_to(folder.prepared_path)}
+    if not files - prepared <= own_files:
         return
-    if not keep_folder:
+    if not keep_folder and not prepared:
         shutil.rmtree(folder.path)
         return
     for path in own_files:

@@ -16,8 +16,8 @@ from tfrec_zoo.experiments import ClickLogConfig
 from tfrec_zoo.run_folder import RunFolder, write_json
 from tfrec_zoo.trainers.prepared_folder import replace_folder
 
-# Inside a run folder: what raw logs were prepared into, and what those logs were.
-PREPARED_NAME, SOURCE_NAME = "prepared", "source.json"
+# Inside prepared data of a run: which files they come from, by which options.
+SOURCE_NAME = "source.json"
 
 
 def prepare_into(
@@ -30,13 +30,17 @@ def prepare_into(
     """Prepares raw logs into a run folder, or returns what has been prepared there from the same.
 
     Raises:
-        ValueError: a file is not as specified, or the folder's data come from other files.
+        ValueError: a file is not as specified, or the folder's run was trained on other files.
     """
-    path = folder.path / PREPARED_NAME
-    source = _describe_source({"train": train, "validation": validation, "test": test})
+    path = folder.prepared_path
+    source = _describe_source({"train": train, "validation": validation, "test": test}, config)
     if is_prepared_clicks(path):
-        _refuse_other_source(path, source)
-        return PreparedClicks(path)
+        before = parse_json_object((path / SOURCE_NAME).read_text(encoding="utf-8"))
+        if before == source:
+            return PreparedClicks(path)
+        if folder.features_path.exists():
+            raise ValueError(_describe_difference(path, before, source))
+        shutil.rmtree(path)
     spec = load_table_spec(config.columns)
     logging.info("preparing %s into %s", ", ".join(train), path)
     with replace_folder(path, overwrite=False) as temporary:
@@ -76,27 +80,26 @@ def describe(data: PreparedClicks) -> str:
     return f"{parts}; {schema.num_dense} dense and {len(schema.categorical)} categorical features"
 
 
-def _describe_source(files: dict[str, Sequence[str]]) -> dict[str, Any]:
-    """Returns part -> name, size and time of change of each file."""
-    return {
+def _describe_source(files: dict[str, Sequence[str]], config: ClickLogConfig) -> dict[str, Any]:
+    """Returns part -> name, size and time of change of each file; and the options."""
+    described = {
         part: [
             {"name": str(path), "bytes": path.stat().st_size, "changed": path.stat().st_mtime_ns}
             for path in (expand_paths(paths) if paths else [])
         ]
         for part, paths in files.items()
     }
+    return {**described, "config": config.to_dict()}
 
 
-def _refuse_other_source(path: Path, source: dict[str, Any]) -> None:
-    text = (path / SOURCE_NAME).read_text(encoding="utf-8")
-    before = parse_json_object(text)
-    for part, files in source.items():
-        if files != before.get(part):
-            names = [
-                ", ".join(file["name"] for file in of) or "none" for of in (before[part], files)
-            ]
-            raise ValueError(
-                f"the data in {path} were prepared from other {part} files ({names[0]}; now: "
-                f"{names[1]}, or these have changed): give the same ones, or choose another "
-                "--run_dir"
-            )
+def _describe_difference(path: Path, before: dict[str, Any], source: dict[str, Any]) -> str:
+    part = next(part for part in source if source[part] != before.get(part))
+    if part == "config":
+        return f"the data in {path} were prepared by other options: choose another --run_dir"
+    names = [
+        ", ".join(file["name"] for file in files[part]) or "none" for files in (before, source)
+    ]
+    return (
+        f"the data in {path} were prepared from other {part} files ({names[0]}; now: {names[1]}, "
+        "or these have changed): give the same ones, or choose another --run_dir"
+    )

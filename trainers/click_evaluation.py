@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from tfrec_zoo.data.click_shards import ClickRows, ClickTable
-from tfrec_zoo.metrics.clicks import click_metrics, metrics_by_slice
+from tfrec_zoo.metrics.clicks import click_metrics
 from tfrec_zoo.models.dlrm import DLRM
 
 BATCH_SIZE = 4096
@@ -93,28 +94,13 @@ def summarize(
 ) -> dict[str, float | int]:
     """Returns the metrics, the click rate, the mean prediction and the number of examples."""
     metrics = click_metrics(labels, logits, weights)
+    if np.isnan(metrics["auc"]):
+        logging.warning("AUC is not defined: all labels are %d", labels[0])
     return {
         **metrics,
         "click_rate": float(np.average(labels, weights=weights)),
         "num_test_examples": len(labels),
     }
-
-
-def summarize_slices(
-    labels: np.ndarray,
-    logits: np.ndarray,
-    weights: np.ndarray | None,
-    values: np.ndarray,
-    most: int,
-) -> dict[str, dict[str, float]]:
-    """Returns the metrics of the examples of each value, of the `most` frequent values."""
-    distinct, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
-    largest = np.argsort(-counts, kind="stable")[:most]
-    is_kept = np.isin(codes, largest)
-    kept_weights = None if weights is None else weights[is_kept]
-    return metrics_by_slice(
-        labels[is_kept], logits[is_kept], distinct[codes[is_kept]], kept_weights
-    )
 
 
 def refuse_constant(logits: np.ndarray) -> None:

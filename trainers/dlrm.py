@@ -20,7 +20,6 @@ from tfrec_zoo.experiments import DLRMExperiment
 from tfrec_zoo.program import define_config_flags, resolve_config, run_program
 from tfrec_zoo.run_folder import RunFolder, open_run_folder
 from tfrec_zoo.trainers.click_data import (
-    copy_description,
     describe,
     prepare_into,
     refuse_preparation_options,
@@ -63,9 +62,7 @@ def train() -> None:
             data.part("train"),
             validation=data.part("validation") if "validation" in data.parts else None,
         )
-        metrics = train_in_folder(
-            task, folder, experiment, lambda: copy_description(data, folder), FLAGS.init_from
-        )
+        metrics = train_in_folder(task, folder, experiment, data, FLAGS.init_from)
         metrics |= evaluate(task, data)
         folder.write_metrics(metrics)
         if FLAGS.export_dir:

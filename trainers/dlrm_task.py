@@ -1,6 +1,6 @@
 """DLRM as the engine sees it: its data, its step, its validation."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from absl import logging
@@ -8,9 +8,11 @@ from absl import logging
 from tfrec_zoo.data.click_batches import Block, ClickBatches
 from tfrec_zoo.data.click_schema import ClickSchema
 from tfrec_zoo.data.click_shards import ClickTable
+from tfrec_zoo.data.prepared_clicks import PreparedClicks
 from tfrec_zoo.experiments import DLRMExperiment
 from tfrec_zoo.models.dlrm import DLRM, list_stores
 from tfrec_zoo.run_folder import RunFolder
+from tfrec_zoo.trainers.click_data import copy_description
 from tfrec_zoo.trainers.click_evaluation import ClickScorer, evaluate_clicks, refuse_constant
 from tfrec_zoo.trainers.dlrm_step import DLRMStep
 from tfrec_zoo.trainers.dlrm_warm_start import warm_start
@@ -94,7 +96,7 @@ def train_in_folder(
     task: DLRMTask,
     folder: RunFolder,
     experiment: DLRMExperiment,
-    describe_inputs: Callable[[], None],
+    data: PreparedClicks,
     init_from: str | None = None,
 ) -> dict[str, Any]:
     """Trains in an open run folder, or continues there, see `run_in_folder`.
@@ -103,13 +105,13 @@ def train_in_folder(
         task: the model with its data.
         folder: opened with `experiment`.
         experiment: as it was asked for.
-        describe_inputs: writes into the folder what turns raw values into the model's inputs.
+        data: the data of the task, whose description belongs to the run.
         init_from: the run that a new one starts from, see `warm_start`.
     """
 
     def begin() -> None:
-        describe_inputs()
         if init_from:
-            warm_start(task, folder, init_from)
+            warm_start(task, data.vocabularies(), init_from)
+        copy_description(data, folder)
 
     return run_in_folder(task, folder, experiment, begin)

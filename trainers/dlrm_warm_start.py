@@ -10,7 +10,6 @@ from absl import logging
 
 from tfrec_zoo.data.click_schema import CategoricalFeature, ClickSchema
 from tfrec_zoo.export.restore import RestoredDLRM, restore_run
-from tfrec_zoo.run_folder import RunFolder
 from tfrec_zoo.trainers.dlrm_step import DLRMStep
 from tfrec_zoo.vocabulary import Vocabulary
 
@@ -33,7 +32,7 @@ _SHAPING = (
 _RULES = ("optimizer", "embedding_optimizer", "momentum")
 
 
-def warm_start(task: DLRMTask, folder: RunFolder, run_dir: str) -> None:
+def warm_start(task: DLRMTask, vocabularies: dict[str, Vocabulary], run_dir: str) -> None:
     """Takes over weights and optimizer slots of another run.
 
     A value of a vocabulary that the other run knew keeps its row's numbers, wherever the row lies
@@ -42,7 +41,7 @@ def warm_start(task: DLRMTask, folder: RunFolder, run_dir: str) -> None:
 
     Args:
         task: of the new run.
-        folder: of the new run, with its vocabularies.
+        vocabularies: of the new run's features that have one, by name.
         run_dir: the other run's folder.
 
     Raises:
@@ -56,7 +55,7 @@ def warm_start(task: DLRMTask, folder: RunFolder, run_dir: str) -> None:
     checkpoint = tf.train.Checkpoint(model=old.model, optimizer=old_step.optimizer)
     checkpoint.read(old.checkpoint).expect_partial()
     _copy_dense(old_step, task.step)
-    known = _copy_tables(old, old_step, task, folder.load_vocabularies())
+    known = _copy_tables(old, old_step, task, vocabularies)
     logging.info("started from %s: %s rows of tables taken over", run_dir, f"{known:,}")
 
 

@@ -1,0 +1,54 @@
+"""DLRM's task: what the engine asks of it."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from tfrec_zoo.data.planted_clicks import PlantedClicksConfig, PlantedClickWorld
+from tfrec_zoo.experiments import DLRMExperiment
+from tfrec_zoo.trainers.dlrm_task import DLRMTask
+
+WORLD = PlantedClickWorld(PlantedClicksConfig(num_dense=2, value_counts=(12, 20)))
+EXPERIMENT = DLRMExperiment.from_dict(
+    {"model": {"embedding_dim": 4, "bottom_mlp": [4], "top_mlp": [4, 1]}}
+)
+
+
+@pytest.fixture
+def task():
+    examples = WORLD.sample(300, 1)
+    return DLRMTask(EXPERIMENT, WORLD.schema, examples, validation=WORLD.sample(200, 2))
+
+
+def test_a_model_that_has_collapsed_is_refused(task):
+    task.check()
+    kernel, _ = task.model.top.layers[-1].weights
+    kernel.assign(np.zeros(kernel.shape))
+    with pytest.raises(ValueError, match="all 300 predictions are .* the model has collapsed"):
+        task.check()
+    kernel.assign(np.full(kernel.shape, np.nan))
+    with pytest.raises(ValueError, match="300 of 300 predictions are not finite"):
+        task.check()
+
+
+def test_a_model_at_chance_is_told(task, caplog):
+    labels = task._validation.labels
+    # Half of the examples with a click score above, half below those without.
+    scores = np.zeros(200, np.float32)
+    clicks = np.flatnonzero(labels)
+    scores[clicks] = np.where(np.arange(len(clicks)) % 2, 1, -1)
+    scores[clicks[: len(clicks) % 2]] = 0
+    task.scorer = lambda examples: scores
+    with caplog.at_level(logging.WARNING):
+        metrics = task.validate()
+    assert metrics["auc"] == pytest.approx(0.5, abs=1e-3)
+    assert any("is that of chance" in message for message in caplog.messages)
+
+
+def test_the_fingerprint_is_that_of_the_examples(task):
+    other = DLRMTask(EXPERIMENT, WORLD.schema, WORLD.sample(300, 3))
+    same = DLRMTask(EXPERIMENT, WORLD.schema, WORLD.sample(300, 1))
+    assert task.fingerprint == same.fingerprint != other.fingerprint
+    assert not same.has_validation
+    assert (task.num_events, task.initial_states()) == (300, ())
