@@ -160,6 +160,11 @@ class ClickTrainingConfig(TrainingConfig):
         "Validation metric that picks the best checkpoint and stops early.",
         choices=("auc", "log_loss", "normalized_entropy", "accuracy"),
     )
+    redraw_tables: bool = option(
+        False,
+        "Each epoch starts with newly drawn tables, while the layers train on: further epochs of "
+        "rare values then do not overfit (multi-epoch learning, Liu et al. 2023).",
+    )
     target_auc: float = option(
         0.0, "Stop once a validation reaches this AUC; 0: never.", ("mlperf_auc_threshold",)
     )

@@ -48,6 +48,16 @@ def iterate(table: ClickTable, num_rows: int = 65_536) -> Iterator[ClickRows]:
         yield table.slice(start, min(start + num_rows, table.num_rows))
 
 
+def click_rate(table: ClickTable) -> float:
+    """Returns the share of clicks in a table, weighted where its examples are."""
+    clicks = total = 0.0
+    for piece in iterate(table):
+        weights = np.ones_like(piece.labels) if piece.weights is None else piece.weights
+        clicks += float((piece.labels * weights).sum(dtype=np.float64))
+        total += float(weights.sum(dtype=np.float64))
+    return clicks / total
+
+
 def score_pieces(
     scorer: Callable[[ClickRows], np.ndarray],
     pieces: Iterable[ClickRows],

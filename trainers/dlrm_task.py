@@ -13,13 +13,19 @@ from tfrec_zoo.experiments import DLRMExperiment
 from tfrec_zoo.models.dlrm import DLRM, list_stores
 from tfrec_zoo.run_folder import RunFolder
 from tfrec_zoo.trainers.click_data import copy_description
-from tfrec_zoo.trainers.click_evaluation import ClickScorer, evaluate_clicks, refuse_constant
+from tfrec_zoo.trainers.click_evaluation import (
+    ClickScorer,
+    click_rate,
+    evaluate_clicks,
+    refuse_constant,
+)
 from tfrec_zoo.trainers.dlrm_step import DLRMStep
 from tfrec_zoo.trainers.dlrm_warm_start import warm_start
 from tfrec_zoo.trainers.table_budget import check_tables
 from tfrec_zoo.trainers.training_run import run_in_folder
 
 _CHECKED_EXAMPLES = 4096
+_EPOCH_SEED = 104_729
 # An AUC this near to 1/2 is that of a model that has learned nothing.
 _CHANCE = 1e-3
 
@@ -53,6 +59,8 @@ class DLRMTask:
         training = experiment.training
         check_tables(list_stores(experiment.model, schema), experiment.optimizer)
         self.model = DLRM(experiment.model, schema, training.seed)
+        if experiment.model.click_rate_bias:
+            self.model.set_click_rate(click_rate(table))
         self.step = DLRMStep(self.model, experiment)
         self.scorer = ClickScorer(self.model)
         self._batches = ClickBatches(
@@ -76,6 +84,13 @@ class DLRMTask:
     def initial_states(self) -> tuple:
         """Returns nothing: a click has no history."""
         return ()
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Draws the tables anew, where that is asked for."""
+        training = self.experiment.training
+        if training.redraw_tables and epoch:
+            self.model.tables.redraw(training.seed + _EPOCH_SEED * epoch)
+            self.step.optimizer.forget_tables()
 
     def check(self) -> None:
         """Raises ValueError where the predictions of training examples are constant or NaN."""

@@ -46,6 +46,9 @@ class Task(Protocol):
     def initial_states(self) -> States:
         """Returns the states at an epoch's start; empty for a model without."""
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Is called before an epoch's first step, and again where a run goes on from there."""
+
     def check(self) -> None:
         """Raises ValueError, at the end of an epoch, where the model has learned nothing usable."""
 
@@ -151,6 +154,8 @@ class Trainer:
     def _run_epoch(self) -> None:
         state, config = self.state, self._config
         title = f"epoch {state.epoch + 1}/{config.epochs}"
+        if not state.block:
+            self._task.begin_epoch(state.epoch)
         progress = Progress(
             title,
             self._task.num_events,

@@ -86,6 +86,9 @@ class GRU4RecTask:
         """Returns zeros: no lane has seen a click."""
         return self.model.initial_state(self._num_lanes)
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Does nothing: an epoch begins where the one before has ended."""
+
     def check(self) -> None:
         """Accepts every model: the engine has looked at the losses."""
 

@@ -1,14 +1,15 @@
-"""A small GRU4Rec with random weights, and the answers it should give, in NumPy float64."""
+"""Small models with random weights, and the answers of GRU4Rec in NumPy float64."""
 
 from collections.abc import Callable
 from pathlib import Path
 
+import click_models
 import numpy as np
 import pytest
 
 from tfrec_zoo.experiments import GRU4RecExperiment
-from tfrec_zoo.export.restore import RestoredGRU4Rec
-from tfrec_zoo.export.saved_model import export_gru4rec
+from tfrec_zoo.export.restore import RestoredDLRM, RestoredGRU4Rec
+from tfrec_zoo.export.saved_model import export_dlrm, export_gru4rec
 from tfrec_zoo.losses.ranking_config import RankingLossConfig
 from tfrec_zoo.models.gru4rec import GRU4Rec
 from tfrec_zoo.models.gru4rec_config import GRU4RecConfig
@@ -125,3 +126,15 @@ def restored(make_restored) -> RestoredGRU4Rec:
 def exported(restored, tmp_path_factory) -> Path:
     """Its export with 10 items an answer; not to be changed."""
     return export_gru4rec(restored, tmp_path_factory.mktemp("served"), k=10)
+
+
+@pytest.fixture(scope="session")
+def restored_dlrm() -> RestoredDLRM:
+    """A DLRM over features of every kind."""
+    return click_models.make_restored()
+
+
+@pytest.fixture(scope="session")
+def exported_dlrm(restored_dlrm, tmp_path_factory) -> Path:
+    """Its export; not to be changed."""
+    return export_dlrm(restored_dlrm, tmp_path_factory.mktemp("served_dlrm"))

@@ -49,15 +49,15 @@ def compute(model: DLRM, has_dense=True) -> np.ndarray:
             bottom = apply_layers(model.bottom.layers, INPUTS[example].astype(np.float64))
             vectors.insert(0, bottom)
             features = list(bottom)
-        if config.interaction == "dot":
+        if config.interaction != "dot":
+            features = list(np.concatenate(vectors))
+        if config.interaction in ("dot", "dot_cat"):
             last = 1 if config.self_interaction else 0
             features += [
                 vectors[i] @ vectors[j] for i in range(len(vectors)) for j in range(i + last)
             ]
-        else:
-            features = np.concatenate(vectors)
         if config.interaction == "cross":
-            first = features
+            first = features = np.array(features)
             for (layer,) in model.cross.layers:
                 product = features @ layer.kernel.numpy() + layer.bias.numpy()
                 features = first * product + features
@@ -72,6 +72,8 @@ def compute(model: DLRM, has_dense=True) -> np.ndarray:
         {},
         {"self_interaction": True},
         {"interaction": "cat"},
+        {"interaction": "dot_cat"},
+        {"interaction": "dot_cat", "self_interaction": True},
         {"interaction": "cross", "cross_layers": 2},
         {"first_order": True, "weighted_pooling": True, "qr_threshold": 25},
     ],
@@ -130,7 +132,7 @@ def test_weights_outside_of_the_tables_are_counted():
             {"qr_threshold": 9, "qr_operation": "concat", "embedding_dim": 3, "bottom_mlp": (3,)},
             "qr_operation=concat needs an even embedding_dim, got 3",
         ),
-        ({"interaction": "sum"}, "interaction must be one of dot, cat, cross, got 'sum'"),
+        ({"interaction": "sum"}, "interaction must be one of dot, cat, dot_cat, cross, got 'sum'"),
     ],
 )
 def test_impossible_networks_are_refused(options, sentence):

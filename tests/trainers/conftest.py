@@ -40,7 +40,7 @@ def click_arguments(click_logs) -> list[str]:
     """Flags of the click logs, with everything that draws random numbers."""
     names = ("train", "validation", "test", "columns")
     flags = [f"--{name}={click_logs[name]}" for name in names]
-    return [*flags, "--mlp_dropout=0.1", "--unknown_rate=0.05"]
+    return [*flags, "--mlp_dropout=0.1", "--unknown_rate=0.05", "--redraw_tables"]
 
 
 @pytest.fixture(scope="session")

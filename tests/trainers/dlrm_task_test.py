@@ -52,3 +52,43 @@ def test_the_fingerprint_is_that_of_the_examples(task):
     assert task.fingerprint == same.fingerprint != other.fingerprint
     assert not same.has_validation
     assert (task.num_events, task.initial_states()) == (300, ())
+
+
+def test_tables_are_redrawn_between_epochs_and_layers_are_not():
+    experiment = DLRMExperiment.from_dict(
+        {
+            **EXPERIMENT.to_dict(),
+            "optimizer": {"optimizer": "adagrad", "initial_accumulator": 0.5},
+            "training": {"redraw_tables": True},
+        }
+    )
+    task = DLRMTask(experiment, WORLD.schema, WORLD.sample(300, 1))
+    (table,), (slots,) = task.model.tables.tables, task.step.optimizer.table_slots
+    first = table.variable.numpy()
+    layers = [variable.numpy() for variable in task.step.dense_variables]
+    slots[0].assign_add(np.ones(slots[0].shape))
+    task.begin_epoch(0)
+    np.testing.assert_array_equal(table.variable, first)
+    assert slots[0].numpy().min() == 1.5
+    task.begin_epoch(1)
+    second = table.variable.numpy()
+    assert not np.isclose(second[1:], first[1:]).all(axis=1).any()
+    assert not second[0].any()
+    np.testing.assert_array_equal(slots[0], np.full(slots[0].shape, 0.5))
+    task.begin_epoch(2)
+    assert not np.array_equal(table.variable, second)
+    task.begin_epoch(1)
+    np.testing.assert_array_equal(table.variable, second)
+    for variable, before in zip(task.step.dense_variables, layers, strict=True):
+        np.testing.assert_array_equal(variable, before)
+
+
+def test_the_bias_starts_at_the_click_rate_on_request():
+    examples = WORLD.sample(300, 1)
+    values = {**EXPERIMENT.to_dict()}
+    values["model"]["click_rate_bias"] = True
+    task = DLRMTask(DLRMExperiment.from_dict(values), WORLD.schema, examples)
+    bias = float(task.model.top.layers[-1].bias.numpy()[0])
+    assert 1 / (1 + np.exp(-bias)) == pytest.approx(examples.labels.mean(), rel=1e-5)
+    task.model.set_click_rate(0.0)
+    assert np.isfinite(task.model.top.layers[-1].bias.numpy()).all()

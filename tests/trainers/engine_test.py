@@ -56,6 +56,9 @@ class GivenTask:
     def initial_states(self):
         return ()
 
+    def begin_epoch(self, epoch):
+        pass
+
     def check(self):
         pass
 

@@ -1,6 +1,7 @@
 """The embedding tables of categorical features: from rows to a vector a feature."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -69,18 +70,23 @@ class EmbeddingTables(tf_keras.layers.Layer):
         order = [index for store in self.stores for index in store.features]
         self._order = None if order == sorted(order) else [order.index(i) for i in sorted(order)]
         self.tables = [
-            FusedTable(store, store.width, self._make_initializer(store)) for store in self.stores
+            FusedTable(store, self._make_initializer(store, seed)) for store in self.stores
         ]
         self.projections = [self._add_projections(store) for store in self.stores]
         self.built = True
 
-    def _make_initializer(self, store: Store):
+    def redraw(self, seed: int) -> None:
+        """Draws all rows anew, from another seed."""
+        for store, table in zip(self.stores, self.tables, strict=True):
+            table.fill(self._make_initializer(store, seed))
+
+    def _make_initializer(self, store: Store, seed: int) -> Callable[[int, TablePart], tf.Tensor]:
         width = store.width - self.settings.num_extra_columns
 
         def initialize(number: int, part: TablePart) -> tf.Tensor:
             scale = self._init_scale or math.sqrt(1.0 / part.categories)
-            seed = (self._seed, 1000 * store.width + number)
-            rows = tf.random.stateless_uniform([part.num_rows, width], seed, -scale, scale)
+            key = (seed, 1000 * store.width + number)
+            rows = tf.random.stateless_uniform([part.num_rows, width], key, -scale, scale)
             extra = [tf.zeros([part.num_rows, 1])] * self._has_first_order
             extra += [tf.ones([part.num_rows, 1])] * self._has_factors
             return tf.concat([rows, *extra], axis=1)

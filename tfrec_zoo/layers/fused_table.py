@@ -13,23 +13,23 @@ class FusedTable(tf.Module):
     So a checkpoint can be read table by table, whatever else a table is stored with.
     """
 
-    def __init__(
-        self, store: Store, width: int, initialize: Callable[[int, TablePart], tf.Tensor] | None
-    ) -> None:
+    def __init__(self, store: Store, initialize: Callable[[int, TablePart], tf.Tensor]) -> None:
         """Makes the variable.
 
         Args:
             store: the tables.
-            width: W, the store's own or less for what is kept beside a row.
-            initialize: from the number and the layout of a part to its rows, float [n, W]. None:
-                all zeros. The padding row is zero.
+            initialize: from the number and the layout of a part to its rows, float [n, W]. The
+                padding row is zero.
         """
         super().__init__(name=f"width_{store.width}")
         self.store = store
-        self.variable = tf.Variable(tf.zeros([store.num_rows, width]), name="rows")
-        if initialize is not None:
-            for number, part in enumerate(store.parts):
-                self[part].assign(initialize(number, part))
+        self.variable = tf.Variable(tf.zeros([store.num_rows, store.width]), name="rows")
+        self.fill(initialize)
+
+    def fill(self, initialize: Callable[[int, TablePart], tf.Tensor]) -> None:
+        """Sets all rows, see the constructor."""
+        for number, part in enumerate(self.store.parts):
+            self[part].assign(initialize(number, part))
 
     def __getitem__(self, part: TablePart) -> tf.Tensor:
         """Returns a part's rows, float [n, W]; the slice can be assigned to."""

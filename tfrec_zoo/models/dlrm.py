@@ -1,5 +1,7 @@
 """DLRM: the log-odds of a click from dense and categorical features (Naumov et al. 2019)."""
 
+import math
+
 import numpy as np
 import tensorflow as tf
 import tf_keras
@@ -15,6 +17,7 @@ from tfrec_zoo.models.dlrm_config import DLRMConfig
 # Keys that keep the random numbers of one seed apart.
 _TABLES, _BOTTOM, _TOP, _CROSS = 1, 2, 3, 4
 _SEED_STRIDE = 7919
+_SMALLEST_RATE = 1e-6
 
 
 class DLRM(tf_keras.Model):
@@ -22,9 +25,10 @@ class DLRM(tf_keras.Model):
 
         x = bottom(dense)                                 [B, D]
         T = [x; e_1; ...; e_F]                            [B, F + 1, D]
-        dot:    R = [x, T_i . T_j for j < i, row by row]  [B, D + F (F + 1) / 2]
-        cat:    R = T side by side                        [B, (F + 1) D]
-        cross:  R = cross layers over T side by side      [B, (F + 1) D]
+        dot:      R = [x, T_i . T_j for j < i, row by row]  [B, D + F (F + 1) / 2]
+        cat:      R = T side by side                        [B, (F + 1) D]
+        dot_cat:  R = that, and all T_i . T_j               [B, (F + 1) (D + F / 2)]
+        cross:    R = cross layers over T side by side      [B, (F + 1) D]
         logit = top(R) (+ first-order weights of the rows)
 
     Without dense features there is no x. The probability is sigma(logit).
@@ -80,15 +84,20 @@ class DLRM(tf_keras.Model):
 
     def _interaction_width(self, num_vectors: int) -> int:
         config = self.config
-        if config.interaction != "dot":
-            return num_vectors * config.embedding_dim
         num_pairs = num_vectors * (num_vectors - 1) // 2 + num_vectors * config.self_interaction
-        return num_pairs + config.embedding_dim * (self.bottom is not None)
+        if config.interaction == "dot":
+            return num_pairs + config.embedding_dim * (self.bottom is not None)
+        return num_vectors * config.embedding_dim + num_pairs * config.has_products
 
     @property
     def noise_width(self) -> int:
         """Random numbers that dropout takes for an example."""
         return self.top.noise_width
+
+    def set_click_rate(self, rate: float) -> None:
+        """Sets the logit's bias to the log-odds of `rate`, which is cut off near 0 and 1."""
+        rate = min(max(rate, _SMALLEST_RATE), 1.0 - _SMALLEST_RATE)
+        self.top.layers[-1].bias.assign([math.log(rate / (1.0 - rate))])
 
     def call(
         self, dense: tf.Tensor, rows: tf.Tensor, row_weights: tf.Tensor | None = None
@@ -121,12 +130,15 @@ class DLRM(tf_keras.Model):
 
     def _interact(self, vectors: tf.Tensor, bottom: tf.Tensor | None) -> tf.Tensor:
         """Returns R of vectors float [B, F + 1, D], the first of which is `bottom`."""
-        if self.config.interaction == "dot":
-            products = dot_interaction(vectors, self.config.self_interaction)
-            return products if bottom is None else tf.concat([bottom, products], axis=1)
-        width = vectors.shape[1] * vectors.shape[2]
-        side_by_side = tf.reshape(vectors, [-1, width])
-        return side_by_side if self.cross is None else self.cross(side_by_side)
+        parts = []
+        if self.config.interaction != "dot":
+            side_by_side = tf.reshape(vectors, [-1, vectors.shape[1] * vectors.shape[2]])
+            parts.append(side_by_side if self.cross is None else self.cross(side_by_side))
+        elif bottom is not None:
+            parts.append(bottom)
+        if self.config.has_products:
+            parts.append(dot_interaction(vectors, self.config.self_interaction))
+        return parts[0] if len(parts) == 1 else tf.concat(parts, axis=1)
 
 
 def table_settings(config: DLRMConfig, schema: ClickSchema) -> TableSettings:

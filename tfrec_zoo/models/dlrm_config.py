@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tfrec_zoo.config import Config, option
 
-INTERACTIONS = ("dot", "cat", "cross")
+INTERACTIONS = ("dot", "cat", "dot_cat", "cross")
 ACTIVATIONS = ("relu", "tanh", "elu", "selu", "gelu", "swish", "leaky_relu")
 PRECISIONS = ("float32", "mixed_bfloat16")
 
@@ -28,13 +28,14 @@ class DLRMConfig(Config):
     )
     interaction: str = option(
         "dot",
-        "How features meet: dot, all pairs of vectors; cat, side by side; cross, DCN-v2.",
+        "How features meet: dot, all pairs of vectors; cat, vectors side by side; dot_cat, both; "
+        "cross, DCN-v2.",
         aliases=("arch_interaction_op",),
         choices=INTERACTIONS,
         value_aliases={"dcn": "cross"},
     )
     self_interaction: bool = option(
-        False, "Each vector also meets itself (dot).", aliases=("arch_interaction_itself",)
+        False, "Each vector also meets itself (of dot).", aliases=("arch_interaction_itself",)
     )
     cross_layers: int = option(3, "Layers of interaction=cross.", aliases=("dcn_num_layers",))
     cross_rank: int = option(0, "Rank of their matrices; 0: full.", aliases=("dcn_low_rank_dim",))
@@ -63,6 +64,9 @@ class DLRMConfig(Config):
         "How the two rows become one: mult, add, or concat (each of half the width).",
         choices=("mult", "add", "concat"),
     )
+    click_rate_bias: bool = option(
+        False, "The logit's bias starts at the log-odds of a click in the training data."
+    )
     table_init_scale: float = option(
         0.0, "Rows start in U(-s, s) with this s; 0: sqrt(1 / rows), DLRM's."
     )
@@ -90,13 +94,18 @@ class DLRMConfig(Config):
                     f"{name} needs positive layer sizes that end in {last}"
                     f"{' (embedding_dim)' * (name == 'bottom_mlp')}, got {sizes}"
                 )
-        if self.self_interaction and self.interaction != "dot":
+        if self.self_interaction and not self.has_products:
             raise ValueError(f"self_interaction belongs to dot, got {self.interaction}")
         if self.qr_threshold and self.qr_operation == "concat" and self.embedding_dim % 2:
             raise ValueError(
                 f"qr_operation=concat needs an even embedding_dim, got {self.embedding_dim}"
             )
         self.parse_table_dims()
+
+    @property
+    def has_products(self) -> bool:
+        """Whether the products of pairs of vectors are computed."""
+        return self.interaction in ("dot", "dot_cat")
 
     def parse_table_dims(self) -> dict[str, int]:
         """Returns `table_dims` as feature -> width; ValueError where an entry is none."""

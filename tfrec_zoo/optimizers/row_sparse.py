@@ -63,6 +63,10 @@ class _Optimizer(tf.Module):
         """Returns what is kept of all dense variables; none where tf_keras keeps it."""
         return []
 
+    def forget_tables(self) -> None:
+        """Takes what is kept of tables back to its start."""
+        raise NotImplementedError
+
 
 class RowSparseOptimizer(_Optimizer):
     """One of the zoo's update rules, over rows of tables and over whole (dense) variables."""
@@ -78,6 +82,14 @@ class RowSparseOptimizer(_Optimizer):
     def slots_of_dense(self) -> list[tf.Variable]:
         """Returns what is kept of all dense variables."""
         return [slot for slots in self.dense_slots for slot in slots]
+
+    def forget_tables(self) -> None:
+        """Takes the slots of tables back to their start."""
+        config = self.config.for_tables
+        for table, slots in zip(self._tables, self.table_slots, strict=True):
+            names = slot_shapes(config, table.shape, is_table=True)
+            for slot, name in zip(slots, names, strict=True):
+                slot.assign(tf.fill(slot.shape, config.initial_slot(name)))
 
     def _make_slots(self, variable: tf.Variable, *, is_table: bool) -> list[tf.Variable]:
         config = self.config.for_tables if is_table else self.config
@@ -134,6 +146,12 @@ class KerasOptimizer(_Optimizer):
         self.dense_optimizer = _make_keras_optimizer(self.config.optimizer)
         self.table_optimizer.build(self._tables)
         self.dense_optimizer.build(self._dense)
+
+    def forget_tables(self) -> None:
+        """Takes what the optimizer keeps of tables back to zero."""
+        for variable in self.table_optimizer.variables:
+            if variable.shape.rank:
+                variable.assign(tf.zeros_like(variable))
 
     @property
     def variables(self) -> tuple[tf.Variable, ...]:
