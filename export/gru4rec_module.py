@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfrec_zoo.export.session_player import make_player
 from tfrec_zoo.export.vocabulary_table import make_vocabulary_table
-from tfrec_zoo.item_index import top_items
+from tfrec_zoo.item_index.top_items import top_items
 from tfrec_zoo.models.gru4rec import GRU4Rec, States
 from tfrec_zoo.vocabulary import Vocabulary
 

@@ -12,7 +12,7 @@ from tfrec_zoo.atomic_file import replace_file
 from tfrec_zoo.data.log_format import find_format
 from tfrec_zoo.data.log_writers import encode_ids, write_table
 from tfrec_zoo.data.session_log import Sessions
-from tfrec_zoo.item_index import top_items
+from tfrec_zoo.item_index.top_items import top_items
 from tfrec_zoo.models.gru4rec import GRU4Rec
 from tfrec_zoo.trainers.session_evaluation import chunk_size, mark_candidates, pad_to
 from tfrec_zoo.trainers.session_replay import SessionPlayer, regroup

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrec_zoo.item_index import top_items
+from tfrec_zoo.item_index.top_items import top_items
 
 
 def sort_items(scores, k, excluded):
