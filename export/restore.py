@@ -22,6 +22,13 @@ from tfrec_zoo.vocabulary import Vocabulary
 
 # What an export adds to the config.json of a run.
 EXPORT_KEY = "export"
+# What reading a checkpoint of other variables ends in.
+_MISFITS = (
+    AssertionError,
+    ValueError,
+    tf.errors.NotFoundError,
+    tf.errors.InvalidArgumentError,
+)
 
 Restored = TypeVar("Restored", "RestoredGRU4Rec", "RestoredDLRM")
 Folder = str | os.PathLike | RunFolder
@@ -271,7 +278,7 @@ def _read_weights(target: tf.train.Checkpoint, checkpoint: str, sources: str) ->
         status = target.read(checkpoint)
         status.assert_existing_objects_matched()
         status.expect_partial()
-    except (AssertionError, ValueError) as error:
+    except _MISFITS as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
             f"the checkpoint {checkpoint} does not fit the configuration and the {sources} beside "
