@@ -79,8 +79,10 @@ class Reference:
         values = []
         for _ in range(rng.integers(0, feature.max_values + 2)):
             value = self._draw_value(rng, feature)
-            if feature.weight_separator and value and rng.random() < 0.8:
-                value += f"{feature.weight_separator}{rng.integers(0, 5) / 4:g}"
+            weight_separator = feature.weight_separator
+            # What follows a separator is a weight, also where a value has one of its own.
+            if weight_separator and (weight_separator in value or rng.random() < 0.8):
+                value += f"{weight_separator}{rng.integers(0, 5) / 4:g}"
             values.append(value)
         return separator.join(values)
 

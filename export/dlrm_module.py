@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
+from tfrec_zoo.data.click_schema import ClickSchema
 from tfrec_zoo.export.click_inputs import (
     Encoded,
     TextEncoder,
@@ -19,6 +20,28 @@ from tfrec_zoo.models.dlrm import DLRM
 from tfrec_zoo.vocabulary import Vocabulary
 
 Answer = dict[str, tf.Tensor]
+
+
+def list_inputs(schema: ClickSchema) -> dict[str, dict[str, tf.TensorSpec]]:
+    """Returns the inputs of each signature, see `DLRMModule`."""
+    num_columns, num_texts = len(list_number_columns(schema)), len(list_text_features(schema))
+    widths = {
+        "predict": {"dense": (tf.float32, num_columns), "sparse": (tf.string, num_texts)},
+        "predict_text": {"dense_text": (tf.string, num_columns), "sparse": (tf.string, num_texts)},
+        "predict_rows": {
+            "dense_values": (tf.float32, schema.num_dense),
+            "rows": (tf.int32, schema.num_slots),
+            "row_weights": (tf.float32, schema.num_slots * schema.needs_row_weights),
+        },
+    }
+    return {
+        signature: {
+            name: tf.TensorSpec([None, width], dtype, name)
+            for name, (dtype, width) in inputs.items()
+            if width
+        }
+        for signature, inputs in widths.items()
+    }
 
 
 class DLRMModule(tf.Module):
@@ -64,31 +87,12 @@ class DLRMModule(tf.Module):
 
     def trace_signatures(self) -> dict[str, Callable]:
         """Returns the signature functions by name, traced for any batch size."""
-        schema = self._schema
-        num_columns, num_texts = len(list_number_columns(schema)), len(list_text_features(schema))
-        row_weights = {"row_weights": (tf.float32, schema.num_slots)}
-        inputs = {
-            "predict": {"dense": (tf.float32, num_columns), "sparse": (tf.string, num_texts)},
-            "predict_text": {
-                "dense_text": (tf.string, num_columns),
-                "sparse": (tf.string, num_texts),
-            },
-            "predict_rows": {
-                "dense_values": (tf.float32, schema.num_dense),
-                "rows": (tf.int32, schema.num_slots),
-                **(row_weights if schema.needs_row_weights else {}),
-            },
-        }
-        traced = {}
-        for name, specs in inputs.items():
+
+        def trace(name: str) -> Callable:
             function = tf.function(getattr(self, name), autograph=False)
-            traced[name] = function.get_concrete_function(
-                **{
-                    key: tf.TensorSpec([None, width], dtype, key)
-                    for key, (dtype, width) in specs.items()
-                    if width
-                }
-            )
+            return function.get_concrete_function(**list_inputs(self._schema)[name])
+
+        traced = {name: trace(name) for name in list_inputs(self._schema)}
         return {"serving_default": traced["predict"], **traced}
 
     def predict(self, dense: tf.Tensor | None = None, sparse: tf.Tensor | None = None) -> Answer:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfrec_zoo import __version__
 from tfrec_zoo.data.click_schema import FEATURES_NAME
 from tfrec_zoo.export.click_inputs import list_number_columns, list_text_features
-from tfrec_zoo.export.dlrm_module import DLRMModule
+from tfrec_zoo.export.dlrm_module import DLRMModule, list_inputs
 from tfrec_zoo.export.gru4rec_module import GRU4RecModule
 from tfrec_zoo.export.restore import EXPORT_KEY, RestoredDLRM, RestoredGRU4Rec
 from tfrec_zoo.export.table_places import TABLES_NAME, describe_tables
@@ -132,7 +132,9 @@ def export_dlrm(
             "dense": list_number_columns(schema),
             "sparse": [feature.name for feature in list_text_features(schema)],
         }
-        requests = make_click_requests(schema, restored.vocabularies, signatures)
+        names = list_inputs(schema)
+        names["serving_default"] = names["predict"]
+        requests = make_click_requests(schema, restored.vocabularies, names)
         return _Content(module, signatures, requests, assets, about={"inputs": inputs})
 
     return _export(restored, export_dir, version, make)

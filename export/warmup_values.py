@@ -1,6 +1,6 @@
 """Requests for warming up: what is asked most often, by the counts of the training data."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -46,14 +46,16 @@ def make_session_requests(
 
 
 def make_click_requests(
-    schema: ClickSchema, vocabularies: Mapping[str, Vocabulary], signatures: Mapping[str, Callable]
+    schema: ClickSchema,
+    vocabularies: Mapping[str, Vocabulary],
+    signatures: Mapping[str, Iterable[str]],
 ) -> list[Request]:
     """Returns requests for each signature of DLRM: frequent values, and an example of none.
 
     Args:
         schema: the features.
         vocabularies: name of a feature -> its vocabulary.
-        signatures: the concrete functions by name.
+        signatures: the names of the inputs of each.
     """
     requests = []
     for batch_size in _BATCH_SIZES:
@@ -66,9 +68,8 @@ def make_click_requests(
             "rows": np.ones((batch_size, schema.num_slots), np.int32),
             "row_weights": np.ones((batch_size, schema.num_slots), np.float32),
         }
-        for name, function in signatures.items():
-            chosen = function.structured_input_signature[1]
-            requests.append(Request(name, {key: inputs[key] for key in chosen}))
+        for signature, names in signatures.items():
+            requests.append(Request(signature, {name: inputs[name] for name in names}))
     return requests
 
 
