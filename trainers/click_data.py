@@ -9,6 +9,7 @@ from absl import logging
 
 from tfrec_zoo.config import list_options, parse_json_object
 from tfrec_zoo.data.click_preparation import prepare_clicks
+from tfrec_zoo.data.click_preparation_config import ClickPreparationConfig
 from tfrec_zoo.data.log_format import expand_paths
 from tfrec_zoo.data.prepared_clicks import PreparedClicks, is_prepared_clicks
 from tfrec_zoo.data.table_spec import load_table_spec
@@ -53,15 +54,23 @@ def prepare_into(
     return PreparedClicks(path)
 
 
-def refuse_preparation_options(config: ClickLogConfig) -> None:
-    """Raises ValueError where an option of raw logs is set for data that are prepared already."""
-    for option in list_options(ClickLogConfig):
-        value = getattr(config, option.name)
-        if value != option.default:
-            raise ValueError(
-                f"{option.name}={value} is about raw logs (--train), and the data of --prepared "
-                "are prepared already: leave it out, or prepare them anew"
+def resolve_preparation(data: PreparedClicks, config: ClickLogConfig) -> ClickLogConfig:
+    """Returns how prepared data were prepared, and warns where a configuration says otherwise.
+
+    Args:
+        data: the prepared data.
+        config: of a run on them, whose file, such as a recipe, may say how to prepare raw logs.
+    """
+    actual = ClickLogConfig.from_dict(data.summary["config"])
+    for option in list_options(ClickPreparationConfig):
+        wanted, found = getattr(config, option.name), getattr(actual, option.name)
+        if wanted not in (option.default, found):
+            logging.warning(
+                "the configuration has %s=%s, but the data of %s were prepared with %s=%s: to "
+                "follow it, prepare them anew",
+                *(option.name, wanted, data.path, option.name, found),
             )
+    return actual
 
 
 def copy_description(data: PreparedClicks, folder: RunFolder) -> None:

@@ -10,19 +10,21 @@ folder first. Started again by the same command, it continues where it was inter
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import flags, logging
 
+from tfrec_zoo.config import list_options
 from tfrec_zoo.data.prepared_clicks import PreparedClicks
-from tfrec_zoo.experiments import DLRMExperiment
+from tfrec_zoo.experiments import ClickLogConfig, DLRMExperiment
 from tfrec_zoo.program import define_config_flags, resolve_config, run_program
 from tfrec_zoo.run_folder import RunFolder, open_run_folder
 from tfrec_zoo.trainers.click_data import (
     describe,
     prepare_into,
-    refuse_preparation_options,
+    resolve_preparation,
 )
 from tfrec_zoo.trainers.gru4rec import RECIPES, format_metrics
 
@@ -48,6 +50,9 @@ def train() -> None:
     """Runs the program."""
     experiment = resolve_config(DLRMExperiment, RECIPES)
     check_flags(experiment)
+    if FLAGS.prepared:
+        preparation = resolve_preparation(PreparedClicks(FLAGS.prepared), experiment.data)
+        experiment = replace(experiment, data=preparation)
     with open_run_folder(FLAGS.run_dir, experiment) as folder:
         data = find_data(folder, experiment)
         logging.info("%s", describe(data))
@@ -77,11 +82,22 @@ def check_flags(experiment: DLRMExperiment) -> None:
         for name in ("validation", "test"):
             if FLAGS[name].value:
                 raise flags.Error(f"--{name} belongs to --train: --prepared has its parts inside")
-        refuse_preparation_options(experiment.data)
+        refuse_preparation_flags()
     elif not experiment.data.columns:
         raise flags.Error("--train needs --columns, the specification of the log's columns")
     if FLAGS.init_from and Path(FLAGS.init_from).resolve() == Path(FLAGS.run_dir).resolve():
         raise flags.Error("--init_from and --run_dir are the same folder: leave --init_from out")
+
+
+def refuse_preparation_flags() -> None:
+    """Raises flags.Error where a flag is about raw logs, in a run on prepared data."""
+    for option in list_options(ClickLogConfig):
+        for name in (option.name, *option.aliases):
+            if not FLAGS[name].using_default_value:
+                raise flags.Error(
+                    f"--{name} is about raw logs (--train), and the data of --prepared are "
+                    "prepared already: leave it out, or prepare them anew"
+                )
 
 
 def find_data(folder: RunFolder, experiment: DLRMExperiment) -> PreparedClicks:

@@ -160,8 +160,8 @@ def test_a_folder_without_prepared_data(fail_anew, tmp_path):
 
 def test_options_of_raw_logs_for_prepared_data(fail_anew, finished_click_run):
     prepared = finished_click_run / "prepared"
-    sentence = fail_anew("--min_count=5", train=None, columns=None, prepared=prepared)
-    assert "min_count=5 is about raw logs (--train)" in sentence
+    sentence = fail_anew("--min_count=5", train=None, columns=None, prepared=prepared, code=2)
+    assert "--min_count is about raw logs (--train)" in sentence
 
 
 def test_other_data_or_options_leave_a_run_as_it_is(

@@ -72,6 +72,18 @@ def test_prepared_data_give_the_same_run_as_the_raw_ones(
         np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
 
 
+def test_recipes_serve_prepared_data_and_a_run_tells_how_these_were_prepared(
+    prepared, tmp_path, caplog
+):
+    recipe, run = tmp_path / "recipe.json", tmp_path / "run"
+    recipe.write_text(json.dumps({"data": {"columns": "criteo", "min_count": 7}}))
+    arguments = [f"--config={recipe}", f"--prepared={prepared}", f"--run_dir={run}"]
+    assert tiny_click_runs.run_trainer(*arguments, "--epochs=1") == 0
+    assert "has min_count=7, but the data of" in caplog.text
+    data = RunFolder(run).load_config()["data"]
+    assert (data["min_count"], data["columns"]) == (ClickPreparationConfig().min_count, "")
+
+
 def test_falling_metrics_pick_the_least(click_arguments, tmp_path):
     run = tmp_path / "run"
     arguments = [*click_arguments, "--primary_metric=log_loss", "--validate_every_steps=10"]
