@@ -59,6 +59,7 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require={
+        "beam": ["apache-beam>=2.77,<3"],
         "serving": SERVING,
         "test": [*SERVING, "pytest>=8.3,<10", "ruff>=0.17,<0.18"],
     },

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -202,7 +201,7 @@ def test_what_is_wrong_is_said_in_one_sentence(tmp_path, options, bad_rows, sent
         beam_preparation.prepare_clicks_with_beam(
             [path], TableSpec.from_dict(SPEC), config, tmp_path / "out"
         )
-    assert re.fullmatch(r"[^\n]+( \[while running .*\])", str(caught.value))
+    assert "\n" not in str(caught.value) and "while running" not in str(caught.value)
     assert not (tmp_path / "out" / "preparation.json").exists()
 
 

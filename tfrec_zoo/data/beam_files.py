@@ -44,6 +44,12 @@ def is_remote(path: str) -> bool:
     return "://" in path
 
 
+def list_folder(path: str) -> list[str]:
+    """Returns the files in and below a folder of any file system; none where it is not there."""
+    found = FileSystems.match([join_path(path, "**")])[0].metadata_list
+    return sorted(metadata.path for metadata in found)
+
+
 def join_path(folder: str, *names: str) -> str:
     """Returns the path of a file in `folder`."""
     return posixpath.join(folder, *names) if is_remote(folder) else os.path.join(folder, *names)

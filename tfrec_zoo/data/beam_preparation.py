@@ -17,6 +17,7 @@ knows. Side tables must be on a disk.
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -57,6 +58,8 @@ from tfrec_zoo.data.table_spec import TableSpec
 
 Paths = Sequence[str | os.PathLike]
 
+_FAULT = re.compile(r"(ValueError|FileNotFoundError): ([^\n]+) \[while running '")
+
 
 def prepare_clicks_with_beam(
     inputs: Paths,
@@ -86,8 +89,7 @@ def prepare_clicks_with_beam(
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: a file is not as specified, or the split leaves nothing to train on. A remote
-            runner has an error of its own around it.
+        ValueError: a file is not as specified, or the split leaves nothing to train on.
     """
     named = {"train": inputs, "validation": validation_inputs, "test": test_inputs}
     files = {part: [os.fspath(path) for path in paths] for part, paths in named.items()}
@@ -96,10 +98,22 @@ def prepare_clicks_with_beam(
     spec = _pin_side_tables(spec, found["train"][0])
     folder = os.fspath(output_folder)
     head = {"input": {"files": files}, "config": config.to_dict()}
-    with beam.Pipeline(options=options or PipelineOptions([])) as pipeline:
-        _build(pipeline, found, spec, config, folder, head)
+    try:
+        with beam.Pipeline(options=options or PipelineOptions([])) as pipeline:
+            _build(pipeline, found, spec, config, folder, head)
+    except Exception as error:
+        if (fault := _find_fault(error)) is None:
+            raise
+        raise fault from error
     with open_local(join_path(folder, SUMMARY_NAME)) as path:
         return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _find_fault(error: Exception) -> Exception | None:
+    """Returns the error of a step that a runner has wrapped up, None where it is another's."""
+    kinds = {kind.__name__: kind for kind in (ValueError, FileNotFoundError)}
+    match = _FAULT.search(f"{type(error).__name__}: {error}")
+    return kinds[match[1]](match[2]) if match else None
 
 
 def _build(
