@@ -137,13 +137,14 @@ def test_movielens_by_its_specification_alone(shared_data):
     assert table["film"] == [row[1] for row in ratings]
     assert table["label"] == [float(row[2] in "45") for row in ratings]
     assert table["time"] == [int(row[3]) for row in ratings]
-    flags = load_table_spec("movielens").categorical[2].flags
+    feature = load_table_spec("movielens").categorical[2]
     lines = [line.split("|") for line in gzip.open(folder / "u.item.gz", "rt", encoding="latin-1")]
     genres = {
-        fields[0]: tuple(f for f, text in zip(flags, fields[5:], strict=True) if int(text))
+        fields[0]: tuple(f for f, text in zip(feature.flags, fields[5:], strict=True) if int(text))
         for fields in lines
     }
     assert table["genres"] == [genres[film] for film in table["film"]]
+    assert max(map(len, genres.values())) == feature.max_values
     assert genres["1"] == ("Animation", "Children's", "Comedy")
     assert math.isclose(sum(table["label"]) / len(ratings), 0.55375)
 
