@@ -157,6 +157,15 @@ def test_blocks_are_no_longer_than_an_epoch():
     assert make_batches(batch_size=32, steps_per_block=100).steps_per_block == 2
 
 
+@pytest.mark.parametrize(("batch_size", "steps"), [(128, 100), (2048, 8), (20_000, 1)])
+def test_blocks_of_large_batches_have_fewer_steps(batch_size, steps):
+    rows = np.ones((500_000, 5), np.int32)
+    labels, dense = np.zeros(500_000, np.float32), np.zeros((500_000, 2), np.float32)
+    examples = ClickRows(labels, dense, rows, np.ones(rows.shape, np.float32))
+    batches = make_batches(examples, batch_size=batch_size, steps_per_block=100)
+    assert batches.steps_per_block == steps
+
+
 def test_no_examples_are_refused():
     with pytest.raises(ValueError, match="the training data have no examples"):
         make_batches(make_examples().slice(0, 0))

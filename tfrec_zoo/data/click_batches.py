@@ -16,6 +16,9 @@ Locate = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
 
 # Keys that keep the random numbers of one seed apart.
 _ORDER, _UNKNOWN, _NOISE = 1, 2, 3
+# Examples of a block, unless one step has more: enough to hide the cost of a call, and few enough
+# to be made while the block before is trained on.
+_BLOCK_EXAMPLES = 16_384
 
 
 class ClickBatches:
@@ -56,7 +59,7 @@ class ClickBatches:
             config: sizes and order.
             locates: of each store, where its lookups lie.
             noise_width: W, random numbers that the model's dropout takes for an example.
-            steps_per_block: K, at most; no more than an epoch has.
+            steps_per_block: K, at most; no more than an epoch has, nor than make 16,384 examples.
             seed: of the order, the unknown values and the noise.
 
         Raises:
@@ -68,7 +71,11 @@ class ClickBatches:
         self._table, self._schema, self._locates = table, schema, list(locates)
         self._noise_width, self._seed = noise_width, seed
         self._step_rows = config.batch_size * config.accumulate_steps
-        self.steps_per_block = min(steps_per_block, -(-table.num_rows // self._step_rows))
+        self.steps_per_block = min(
+            steps_per_block,
+            -(-table.num_rows // self._step_rows),
+            max(1, _BLOCK_EXAMPLES // self._step_rows),
+        )
         offsets = schema.slot_offsets
         self._can_be_unknown = np.zeros(schema.num_slots, bool)
         for index, feature in enumerate(schema.categorical):
