@@ -140,6 +140,13 @@ def test_impossible_networks_are_refused(options, sentence):
         DLRMConfig(**{**SMALL, **options})
 
 
+def test_a_single_vector_has_no_products():
+    schema = ClickSchema((), CATEGORICAL[:1])
+    with pytest.raises(ValueError, match="at least two categorical ones, got only user"):
+        DLRM(DLRMConfig(**SMALL), schema)
+    assert DLRM(DLRMConfig(**SMALL, interaction="cat"), schema)(INPUTS[:, :0], ROWS).shape == (5,)
+
+
 def test_names_of_peers_are_understood():
     config = DLRMConfig.from_dict(
         {"arch_sparse_feature_size": 8, "bottom_mlp": [8], "arch_interaction_op": "dcn"}

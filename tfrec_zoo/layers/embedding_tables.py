@@ -114,7 +114,10 @@ class EmbeddingTables(tf_keras.layers.Layer):
         located = []
         for store in self.stores:
             slots, first_rows, divisors, moduli = store.lookups
-            found = first_rows + tf.gather(rows, slots, axis=1) // divisors % moduli
+            found = tf.gather(rows, slots, axis=1)
+            if store.remainders:
+                found = found // divisors % moduli
+            found += first_rows
             if row_weights is not None:
                 is_real = tf.gather(row_weights, slots, axis=1) != 0.0
                 found = tf.where(is_real, found, PADDING_ROW)

@@ -126,7 +126,9 @@ class Store:
                 slot is.
         """
         looked_up = self.lookups
-        located = rows[..., looked_up.slots] // looked_up.divisors % looked_up.moduli
+        located = rows[..., looked_up.slots]
+        if self.remainders:
+            located = located // looked_up.divisors % looked_up.moduli
         located += looked_up.first_rows
         if row_weights is not None:
             located[row_weights[..., looked_up.slots] == 0] = PADDING_ROW

@@ -41,6 +41,9 @@ class DLRM(tf_keras.Model):
             config: the network.
             schema: the features.
             seed: of the initial weights.
+
+        Raises:
+            ValueError: the features leave nothing for the top MLP, or do not go with a size.
         """
         super().__init__(name="dlrm")
         self.config = config
@@ -70,8 +73,14 @@ class DLRM(tf_keras.Model):
                 config.precision,
                 seed + _CROSS,
             )
+        interaction_width = self._interaction_width(num_vectors)
+        if not interaction_width:
+            raise ValueError(
+                "interaction=dot needs dense features or at least two categorical ones, got only "
+                f"{schema.categorical[0].name}: set interaction=cat"
+            )
         self.top = MLP(
-            self._interaction_width(num_vectors),
+            interaction_width,
             config.top_mlp,
             is_last_linear=True,
             dropout_rate=config.mlp_dropout,
