@@ -91,7 +91,7 @@ def test_values_have_zipf_frequencies():
     world = PlantedClickWorld(PlantedClicksConfig(zipf_exponent=0.7))
     num_rows = 50_000
     rows = world.sample(num_rows, seed=1)
-    for slot, count in enumerate((20, 50, 100, 300)):
+    for slot, count in enumerate((20, 30, 50, 100)):
         weights = np.array([1 / rank**0.7 for rank in range(1, count + 1)])
         wanted = weights / weights.sum()
         counts = np.bincount(rows.rows[:, slot], minlength=count + 1)
@@ -161,7 +161,7 @@ def test_realised_values_are_the_metrics_of_the_true_logits():
     assert best["realised_log_loss"] == pytest.approx(log_loss(rows.labels, logits))
     assert best["auc"] == pytest.approx(best["realised_auc"], abs=0.01)
     assert best["log_loss"] == pytest.approx(best["realised_log_loss"], abs=0.01)
-    assert 0.79 < best["auc"] < 0.82
+    assert 0.78 < best["auc"] < 0.82
 
 
 def test_no_other_prediction_does_better_and_interactions_are_needed():

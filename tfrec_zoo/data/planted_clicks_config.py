@@ -12,7 +12,7 @@ class PlantedClicksConfig(Config):
 
     num_dense: int = option(3, "dense features, counts x")
     value_counts: tuple[int, ...] = option(
-        (20, 50, 100, 300), "values of each single-valued feature"
+        (20, 30, 50, 100), "values of each single-valued feature"
     )
     bag_value_counts: tuple[int, ...] = option((20,), "values of each multi-valued feature")
     max_values: int = option(4, "most values in a bag; it has none up to this many")
