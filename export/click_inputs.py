@@ -17,11 +17,15 @@ import tensorflow as tf
 
 from tfrec_zoo.data.click_encoding import find_rows
 from tfrec_zoo.data.click_schema import MISSING, CategoricalFeature, ClickSchema
+from tfrec_zoo.export.tokens import split_tokens
 from tfrec_zoo.export.vocabulary_table import make_vocabulary_table
 from tfrec_zoo.vocabulary import Vocabulary
 
 # Of several values in a text where the log had them in columns or lists of their own.
 DEFAULT_SEPARATOR = "|"
+
+# What the lookup tables say of a value that they lack.
+_UNKNOWN = -1
 
 _NUMBER = r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*"
 
@@ -51,7 +55,12 @@ def list_text_features(schema: ClickSchema) -> list[CategoricalFeature]:
 
 
 def find_separator(feature: CategoricalFeature) -> str | None:
-    """Returns what stands between the values of one text; None where a text is one value."""
+    """Returns what stands between the values of one text; None where a text is one value.
+
+    Between the words of a text stands anything that is neither letter nor digit, such as a blank.
+    """
+    if feature.tokens:
+        return " "
     if feature.separator is None and feature.max_values > 1:
         return DEFAULT_SEPARATOR
     return feature.separator
@@ -69,15 +78,15 @@ def transform_numbers(numbers: tf.Tensor, schema: ClickSchema) -> tf.Tensor:
     values = _pick(numbers, [columns.index(feature.column) for feature in schema.dense])
     is_real = tf.math.is_finite(values)
     values = tf.where(is_real, values, 0.0)
-    is_log = np.array([feature.transform == "log" for feature in schema.dense])
-    logs = tf.math.log1p(tf.maximum(values, 0.0))
-    if is_log.all():
-        return logs
-    # Without a transform the mean is 0 and the deviation 1.
+    is_log = np.array([feature.is_log for feature in schema.dense])
+    if is_log.any():
+        values = tf.where(is_log, tf.math.log1p(tf.maximum(values, 0.0)), values)
+    if not any(feature.is_scaled for feature in schema.dense):
+        return values
+    # Where nothing is scaled the mean is 0 and the deviation 1.
     means = np.array([feature.mean for feature in schema.dense], np.float32)
     deviations = np.array([feature.std for feature in schema.dense], np.float32)
-    scaled = tf.where(is_log, logs, (values - means) / deviations)
-    return tf.where(is_real, scaled, 0.0)
+    return tf.where(is_real, (values - means) / deviations, 0.0)
 
 
 def encode_buckets(numbers: tf.Tensor, schema: ClickSchema) -> Encoded:
@@ -148,7 +157,7 @@ class TextEncoder(tf.Module):
         for name, vocabulary in vocabularies.items():
             path = Path(folder) / f"{name}.tsv"
             vocabulary.save(path)
-            self.tables[name] = make_vocabulary_table(path, vocabulary.num_rows, unknown_row=-1)
+            self.tables[name] = make_vocabulary_table(path, vocabulary.num_rows, _UNKNOWN)
         missing = np.array([MISSING], dtype=object)
         self._missing_rows = {
             feature.name: int(find_rows(feature, missing, vocabularies.get(feature.name))[0])
@@ -174,14 +183,21 @@ class TextEncoder(tf.Module):
     def _find_rows(self, feature: CategoricalFeature, texts: tf.Tensor) -> tf.Tensor:
         """Returns the rows of values, int64 of the same shape; 0 for "", -1 for unknown ones."""
         if feature.kind == "vocabulary":
-            return self.tables[feature.name].lookup(texts)
+            rows = self.tables[feature.name].lookup(texts)
+            if feature.oov_rows:
+                hashed = tf.strings.to_hash_bucket_fast(texts, feature.oov_rows)
+                rows = tf.where(tf.equal(rows, _UNKNOWN), feature.first_oov_row + hashed, rows)
+            return rows
         rows = 1 + tf.strings.to_hash_bucket_fast(texts, feature.num_rows - 1)
         return rows * tf.cast(tf.not_equal(texts, ""), tf.int64)
 
     def _encode_several(
         self, feature: CategoricalFeature, texts: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor | None]:
-        parts = tf.strings.split(texts, find_separator(feature))
+        if feature.tokens:
+            parts = split_tokens(texts)
+        else:
+            parts = tf.strings.split(texts, find_separator(feature))
         values = parts.values
         weights = tf.ones_like(values, tf.float32)
         if feature.weight_separator is not None:

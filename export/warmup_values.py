@@ -96,7 +96,7 @@ def _find_numbers(schema: ClickSchema, column: str) -> list[float]:
         if feature.column == column and feature.boundaries:
             return list(feature.boundaries)
     for feature in schema.dense:
-        if feature.column == column and feature.transform == "standard":
+        if feature.column == column and feature.is_scaled and not feature.is_log:
             return [feature.mean, feature.mean - feature.std, feature.mean + feature.std]
     return [0.0, 1.0, 2.0, 5.0, 10.0]
 

@@ -28,6 +28,7 @@ DENSE = (
     DenseFeature("a", "a", "log"),
     DenseFeature("b", "b", "standard", mean=2.0, std=3.0),
     DenseFeature("a_raw", "a", "none"),
+    DenseFeature("a_scaled", "a", "log_standard", mean=1.5, std=0.5),
 )
 # In the order of slots, with the numbers between the texts.
 KINDS = {
@@ -170,9 +171,9 @@ class Encoder:
     def _transform(self, feature: DenseFeature, number: float | None) -> float:
         if number is None or not math.isfinite(number):
             return 0.0
-        if feature.transform == "log":
-            return math.log(1 + max(number, 0))
-        if feature.transform == "standard":
+        if feature.transform.startswith("log"):
+            number = math.log(1 + max(number, 0))
+        if feature.transform.endswith("standard"):
             return (number - feature.mean) / feature.std
         return number
 

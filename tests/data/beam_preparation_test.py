@@ -25,6 +25,7 @@ SPEC = {
     "dense": [
         {"name": "age", "transform": "standard"},
         {"name": "visits", "transform": "log"},
+        {"name": "age_log", "column": "age", "transform": "log_standard"},
     ],
     "categorical": [
         {"name": "user", "min_count": 1},

@@ -24,6 +24,7 @@ SPEC = {
     "dense": [
         {"name": "age", "transform": "log"},
         {"name": "scaled", "column": "price", "transform": "standard"},
+        {"name": "log_scaled", "column": "price", "transform": "log_standard"},
     ],
     "categorical": [
         {"name": "user", "min_count": 1},
@@ -98,6 +99,7 @@ def encode_table(rows, train):
     tags = rank_values(Counter(t for row in train for t, _ in split_tags(row["tags"])), 2)
     prices = [np.float32(row["price"]) for row in train if row["price"]]
     mean, std = np.mean(prices, dtype=np.float64), np.std(prices, dtype=np.float64)
+    logs = np.log1p(np.array(prices, np.float64))
     ordered = sorted(prices)
     edges = {ordered[k * len(ordered) // 4] for k in (1, 2, 3)} - {ordered[0]}
     encoded = []
@@ -105,6 +107,7 @@ def encode_table(rows, train):
         price = np.float32(row["price"]) if row["price"] else None
         dense = [math.log(1 + max(float(row["age"] or 0), 0))]
         dense.append(0 if price is None else (price - mean) / std)
+        dense.append(0 if price is None else (math.log(1 + price) - logs.mean()) / logs.std())
         bag = split_tags(row["tags"])
         padding = [0] * (3 - len(bag))
         slots = [

@@ -30,6 +30,9 @@ def test_transforms():
     scaled = DenseFeature("x", "x", "standard", mean=2.0, std=4.0).apply(values)
     np.testing.assert_allclose(scaled, [*((x - 2) / 4 for x in raw[:5]), 0.0], rtol=1e-6)
     assert scaled.dtype == np.float32
+    both = DenseFeature("x", "x", "log_standard", mean=2.0, std=4.0).apply(values)
+    np.testing.assert_allclose(both[:5], [(x - 2) / 4 for x in expected[:5]], rtol=1e-5)
+    assert both[5] == 0
 
 
 def test_buckets():

@@ -82,7 +82,7 @@ def test_inputs_by_name_type_and_width(served, tmp_path):
         "predict": everything,
         "predict_text": {"dense_text": ("string", 3), "sparse": ("string", 8)},
         "predict_rows": {
-            "dense_values": ("float32", 3),
+            "dense_values": ("float32", 4),
             "rows": ("int32", 17),
             "row_weights": ("float32", 17),
         },

@@ -27,6 +27,7 @@ from tfrec_zoo.data.click_preparation_config import ClickPreparationConfig
 from tfrec_zoo.data.click_schema import ClickSchema, DenseFeature
 from tfrec_zoo.data.click_split import TRAIN
 from tfrec_zoo.data.farm_hash import fingerprint64
+from tfrec_zoo.data.number_statistics import list_measured, name_scale
 from tfrec_zoo.data.prepared_clicks import VOCABULARIES_NAME
 from tfrec_zoo.data.table_columns import CategoricalColumn
 from tfrec_zoo.data.table_spec import TableSpec
@@ -55,11 +56,7 @@ class LearnFeatures(beam.PTransform):
     def expand(self, blocks: PCollection) -> PCollection:
         """Builds the steps."""
         spec, config = self._spec, self._config
-        measured = [column.column for column in spec.dense if column.transform == "standard"]
-        measured += [column.column for column in spec.categorical if column.buckets]
-        numbers = blocks | "Numbers" >> MeasureNumbers(
-            tuple(dict.fromkeys(measured)), config.sampling_seed
-        )
+        numbers = blocks | "Numbers" >> MeasureNumbers(list_measured(spec), config.sampling_seed)
         counted = {c.name: c for c in spec.categorical if not (c.buckets or c.hash_rows)}
         tables = (
             blocks
@@ -67,7 +64,7 @@ class LearnFeatures(beam.PTransform):
             | "SumCounts" >> beam.CombinePerKey(SumCounts(add_text_counts))
             | "KeepFrequent" >> beam.Map(_keep_frequent, counted, config.min_count)
             | "OfOneFeature" >> beam.GroupByKey()
-            | "Vocabulary" >> beam.Map(_learn_table, config.max_rows, self._folder)
+            | "Vocabulary" >> beam.Map(_learn_table, counted, config.max_rows, self._folder)
             | "Tables" >> beam.combiners.ToList()
         )
         return numbers | "Schema" >> beam.Map(_learn_schema, AsSingleton(tables), spec, config)
@@ -103,14 +100,18 @@ def _keep_frequent(
 
 
 def _learn_table(
-    found: tuple[str, Iterable[tuple[Counts, int]]], max_rows: int | None, folder: str
+    found: tuple[str, Iterable[tuple[Counts, int]]],
+    columns: Mapping[str, CategoricalColumn],
+    max_rows: int | None,
+    folder: str,
 ) -> LearnedTable:
     """Returns what is learned of a feature, and saves its vocabulary where it has one."""
     name, partitions = found
     partitions = list(partitions)
     num_values = sum(number for _, number in partitions)
     texts = pa.concat_arrays([texts for (texts, _), _ in partitions])
-    num_rows = 1 + len(texts)
+    oov_rows = columns[name].oov_rows or 0
+    num_rows = 1 + len(texts) + oov_rows
     if max_rows is not None and num_rows > max_rows:
         size = {"kind": "hash", "num_rows": max_rows}
         return LearnedTable(name, size, {"num_values": num_values})
@@ -121,7 +122,7 @@ def _learn_table(
         raise ValueError(f"feature {name}: {error}") from None
     with write_local(join_path(folder, VOCABULARIES_NAME, f"{name}.tsv")) as path:
         vocabulary.save(path)
-    size = {"kind": "vocabulary", "num_rows": num_rows}
+    size = {"kind": "vocabulary", "num_rows": num_rows, "oov_rows": oov_rows}
     return LearnedTable(name, size, {"num_values": num_values, "num_kept": vocabulary.num_items})
 
 
@@ -147,7 +148,7 @@ def _learn_schema(
             column.name,
             column.column,
             column.transform,
-            *(learn_scale(numbers[column.column]) if column.transform == "standard" else ()),
+            *(learn_scale(numbers[name]) if (name := name_scale(column)) else ()),
         )
         for column in spec.dense
     ]

@@ -14,7 +14,7 @@ from apache_beam.pvalue import AsSingleton, PCollection
 
 from tfrec_zoo.data.beam_blocks import PlacedBlock
 from tfrec_zoo.data.click_split import TRAIN
-from tfrec_zoo.data.number_statistics import SAMPLE_SIZE, NumberStatistics
+from tfrec_zoo.data.number_statistics import SAMPLE_SIZE, NumberStatistics, take_numbers
 
 # Name of a column -> for each block, how many numbers the blocks before it have.
 Starts = Mapping[str, Mapping[int, int]]
@@ -83,7 +83,7 @@ def learn_boundaries(measurement: Measurement, num_buckets: int) -> tuple[float,
 
 
 def _numbers(block: PlacedBlock, column: str) -> np.ndarray:
-    values = block.rows.dense[column][block.parts == TRAIN]
+    values = take_numbers(block.rows.dense, column)[block.parts == TRAIN]
     return values[~np.isnan(values)]
 
 

@@ -5,6 +5,7 @@ Texts are looked up once a block, each distinct one of it; examples are never to
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -90,7 +91,26 @@ def find_rows(
         return hash_rows(texts, feature.num_rows)
     if vocabulary is None:
         raise ValueError(f"feature {feature.name} has no vocabulary: pass it with the others")
-    return vocabulary.rows(texts)
+    rows = vocabulary.rows(texts)
+    return hash_outside(rows, texts, feature.first_oov_row, feature.oov_rows)
+
+
+def hash_outside(rows: np.ndarray, texts: Any, first_oov_row: int, oov_rows: int) -> np.ndarray:
+    """Returns the rows of values with those outside the vocabulary put behind it.
+
+    Args:
+        rows: int32 [m], 0 for a value outside the vocabulary.
+        texts: the values, in a NumPy or an Arrow array [m].
+        first_oov_row: where the rows for those begin.
+        oov_rows: their number; 0 leaves all as it is.
+    """
+    outside = np.flatnonzero(rows == 0)
+    if not oov_rows or not len(outside):
+        return rows
+    rows = rows.copy()
+    # `hash_rows` leaves row 0 free, and here there is no such row.
+    rows[outside] = first_oov_row - 1 + hash_rows(texts.take(outside), oov_rows + 1)
+    return rows
 
 
 def encode_block(
@@ -110,6 +130,8 @@ def encode_block(
     dense = np.empty((block.num_rows, schema.num_dense), np.float32)
     for place, feature in enumerate(schema.dense):
         dense[:, place] = feature.apply(block.dense[feature.column])
+    for feature, place in zip(schema.vectors, schema.vector_offsets, strict=False):
+        dense[:, place : place + feature.size] = np.nan_to_num(block.vectors[feature.name])
     rows = np.zeros((block.num_rows, schema.num_slots), np.int32)
     row_weights = np.zeros(rows.shape, np.float32) if schema.needs_row_weights else None
     for feature, slot in zip(schema.categorical, schema.slot_offsets, strict=False):

@@ -8,12 +8,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tfrec_zoo.data.click_encoding import hash_outside
 from tfrec_zoo.data.click_preparation_config import ClickPreparationConfig
 from tfrec_zoo.data.click_schema import CategoricalFeature, ClickSchema, DenseFeature
 from tfrec_zoo.data.click_spill import ClickSpill
 from tfrec_zoo.data.click_split import TRAIN
 from tfrec_zoo.data.farm_hash import hash_rows
-from tfrec_zoo.data.number_statistics import NumberStatistics
+from tfrec_zoo.data.number_statistics import (
+    NumberStatistics,
+    list_measured,
+    name_scale,
+    take_numbers,
+)
 from tfrec_zoo.data.prepared_clicks import vocabulary_path
 from tfrec_zoo.data.table_columns import CategoricalColumn, DenseColumn
 from tfrec_zoo.data.table_spec import TableSpec
@@ -47,6 +53,7 @@ def describe_feature(column: CategoricalColumn, **learned: Any) -> CategoricalFe
         is_weighted=column.weight_separator is not None,
         separator=column.separator,
         weight_separator=column.weight_separator,
+        tokens=column.tokens,
         **learned,
     )
 
@@ -113,7 +120,9 @@ def _number_values(
     texts, counts = merge_texts(_count_texts(spill, parts, column.name), codes)
     num_values = int(np.count_nonzero(counts))
     min_count = column.min_count or config.min_count
-    num_rows = 1 + int(np.count_nonzero(counts >= min_count))
+    oov_rows = column.oov_rows or 0
+    first_oov_row = 1 + int(np.count_nonzero(counts >= min_count))
+    num_rows = first_oov_row + oov_rows
     if config.max_rows is not None and num_rows > config.max_rows:
         codes.replace(hash_rows(texts, config.max_rows))
         return {"kind": "hash", "num_rows": config.max_rows}, None, num_values
@@ -121,8 +130,9 @@ def _number_values(
         vocabulary, rows = build_vocabulary(texts, counts, min_count)
     except ValueError as error:
         raise ValueError(f"feature {column.name}: {error}") from None
-    codes.replace(rows)
-    return {"kind": "vocabulary", "num_rows": num_rows}, vocabulary, num_values
+    codes.replace(hash_outside(rows, texts, first_oov_row, oov_rows))
+    size = {"kind": "vocabulary", "num_rows": num_rows, "oov_rows": oov_rows}
+    return size, vocabulary, num_values
 
 
 def _count_texts(
@@ -140,20 +150,19 @@ def _count_texts(
 def _measure_numbers(
     spill: ClickSpill, parts: np.ndarray, spec: TableSpec, seed: int
 ) -> dict[str, NumberStatistics]:
-    """Returns the statistics of the columns that have a scale or buckets."""
-    columns = [column.column for column in spec.dense if column.transform == "standard"]
-    columns += [column.column for column in spec.categorical if column.buckets]
-    found = {column: NumberStatistics(seed) for column in columns}
+    """Returns the statistics of the numbers that give a scale or buckets."""
+    found = {name: NumberStatistics(seed) for name in list_measured(spec)}
     for block in range(spill.num_blocks if found else 0):
         is_train = parts[spill.starts[block] : spill.starts[block + 1]] == TRAIN
         values = spill.read(block).dense
-        for column, statistics in found.items():
-            statistics.add(values[column][is_train])
+        for name, statistics in found.items():
+            statistics.add(take_numbers(values, name)[is_train])
     return found
 
 
 def _scale(column: DenseColumn, numbers: Mapping[str, NumberStatistics]) -> DenseFeature:
-    if column.transform != "standard":
+    name = name_scale(column)
+    if name is None:
         return DenseFeature(column.name, column.column, column.transform)
-    found = numbers[column.column]
+    found = numbers[name]
     return DenseFeature(column.name, column.column, column.transform, found.mean, found.std)

@@ -1,11 +1,13 @@
 """The features of click data, as `features.json` has them: what a model's inputs are made of.
 
-An example is a label (0 or 1), Dn dense numbers and S slots of rows. A single-valued categorical
+An example is a label (0 or 1), Dn dense numbers, those of its vectors behind those that stand
+alone, and S slots of rows. A single-valued categorical
 feature takes one slot, a multi-valued one `max_values` of them, in the order of the features. Rows
 count from 0 in each feature's own table:
 
     vocabulary  row 0 is every value outside the vocabulary (rare, or never seen in training),
-                row i + 1 its item i; a missing value is the ordinary value `MISSING`
+                row i + 1 its item i; a missing value is the ordinary value `MISSING`. With
+                `oov_rows` the values outside are hashed to that many rows behind the items instead
     hash        row 1 + hash(value) % (num_rows - 1); a missing value is `MISSING`, row 0 is padding
     buckets     row 0 is a missing number, row 1 + i the i-th range between `boundaries`
 
@@ -31,7 +33,7 @@ from tfrec_zoo.config import parse_json_object
 
 MISSING = "<missing>"
 FEATURES_NAME = "features.json"
-TRANSFORMS = ("none", "log", "standard")
+TRANSFORMS = ("none", "log", "standard", "log_standard")
 KINDS = ("vocabulary", "hash", "buckets")
 POOLINGS = ("sum", "mean")
 # Rows are int32.
@@ -39,7 +41,7 @@ MAX_ROWS = 2**31 - 1
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
-Feature = TypeVar("Feature", "DenseFeature", "CategoricalFeature")
+Feature = TypeVar("Feature", "DenseFeature", "VectorFeature", "CategoricalFeature")
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,10 @@ class DenseFeature:
     Attributes:
         name: of the feature.
         column: of the table.
-        transform: `none`; `log`, log(1 + max(x, 0)), as DLRM has it; `standard`, (x - mean) / std.
-        mean: of the training data, for `standard`.
-        std: of the training data, positive, for `standard`.
+        transform: `none`; `log`, log(1 + max(x, 0)), as DLRM has it; `standard`, (x - mean) / std;
+            `log_standard`, the same of the log.
+        mean: of the training data (of their logs), for `standard` and `log_standard`.
+        std: of the same, positive.
     """
 
     name: str
@@ -70,17 +73,53 @@ class DenseFeature:
                 f"and {self.std}"
             )
 
+    @property
+    def is_log(self) -> bool:
+        """Whether the logarithm is taken."""
+        return self.transform in ("log", "log_standard")
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether mean and deviation are taken out."""
+        return self.transform in ("standard", "log_standard")
+
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Returns what the model is fed for raw `values` (NaN: missing); float32, the same shape.
 
         A missing value is 0 after the transform.
         """
         values = np.asarray(values, np.float32)
-        if self.transform == "log":
-            values = np.log1p(np.maximum(values, np.float32(0)))
-        elif self.transform == "standard":
+        if self.is_log:
+            values = log_numbers(values)
+        if self.is_scaled:
             values = (values - np.float32(self.mean)) / np.float32(self.std)
         return np.where(np.isnan(values), np.float32(0), values)
+
+
+def log_numbers(values: np.ndarray) -> np.ndarray:
+    """Returns log(1 + max(x, 0)) of float32 numbers; NaN stays NaN."""
+    return np.log1p(np.maximum(values, np.float32(0)))
+
+
+@dataclass(frozen=True)
+class VectorFeature:
+    """A ready-made vector, fed to the model as it is; a missing one is zeros.
+
+    Attributes:
+        name: of the feature.
+        column: of the table.
+        size: numbers of the vector.
+    """
+
+    name: str
+    column: str
+    size: int
+
+    def __post_init__(self) -> None:
+        """Checks name and size."""
+        _check_name(self.name)
+        if self.size < 1:
+            raise ValueError(f"feature {self.name}: size must be positive, got {self.size}")
 
 
 @dataclass(frozen=True)
@@ -99,6 +138,8 @@ class CategoricalFeature:
         weight_separator: between a value and its weight; None without weights.
         boundaries: float32 values, ascending, for `buckets`: bucket i holds the numbers x with
             boundaries[i - 1] <= x < boundaries[i].
+        oov_rows: rows, the last ones of the table, of values outside the vocabulary.
+        tokens: whether the values are the words of a text, see `tfrec_zoo.data.tokens`.
     """
 
     name: str
@@ -111,6 +152,8 @@ class CategoricalFeature:
     separator: str | None = None
     weight_separator: str | None = None
     boundaries: tuple[float, ...] = ()
+    oov_rows: int = 0
+    tokens: bool = False
 
     def __post_init__(self) -> None:
         """Checks the attributes against each other."""
@@ -122,7 +165,13 @@ class CategoricalFeature:
             raise ValueError(
                 f"feature {self.name}: max_values must be 1 or more, got {self.max_values}"
             )
+        if self.oov_rows < 0 or (self.oov_rows and self.kind != "vocabulary"):
+            raise ValueError(
+                f"feature {self.name}: oov_rows are of a vocabulary, 0 or more, got "
+                f"{self.oov_rows} of {self.kind}"
+            )
         least = {"vocabulary": 1, "hash": 2, "buckets": 2 + len(self.boundaries)}[self.kind]
+        least += self.oov_rows
         most = least if self.kind == "buckets" else MAX_ROWS
         if not least <= self.num_rows <= most:
             raise ValueError(
@@ -139,6 +188,11 @@ class CategoricalFeature:
         """Whether its slots may be padding or weigh anything but 1."""
         return self.max_values > 1 or self.is_weighted
 
+    @property
+    def first_oov_row(self) -> int:
+        """The row behind the vocabulary's, where those of values outside it begin."""
+        return self.num_rows - self.oov_rows
+
     def bucket_rows(self, values: np.ndarray) -> np.ndarray:
         """Returns the row of each raw number (NaN: missing) of a `buckets` feature; int32 [n]."""
         values = np.asarray(values, np.float32)
@@ -152,20 +206,23 @@ class ClickSchema:
     """All features of an example.
 
     Attributes:
-        dense: Dn numbers, in the order of the columns of `dense`.
+        dense: numbers, the first columns of an example's `dense`, in this order.
         categorical: F features, in the order of their slots.
         has_weights: whether examples carry weights.
+        vectors: their numbers are the other columns of `dense`.
     """
 
     dense: tuple[DenseFeature, ...]
     categorical: tuple[CategoricalFeature, ...]
     has_weights: bool = False
+    vectors: tuple[VectorFeature, ...] = ()
 
     def __post_init__(self) -> None:
         """Checks that names differ and that there is something to learn from."""
         object.__setattr__(self, "dense", tuple(self.dense))
         object.__setattr__(self, "categorical", tuple(self.categorical))
-        names = [feature.name for feature in (*self.dense, *self.categorical)]
+        object.__setattr__(self, "vectors", tuple(self.vectors))
+        names = [feature.name for feature in (*self.dense, *self.vectors, *self.categorical)]
         if not names:
             raise ValueError("a schema needs one feature or more, got none")
         if len(set(names)) < len(names):
@@ -174,8 +231,16 @@ class ClickSchema:
 
     @property
     def num_dense(self) -> int:
-        """Dn, the number of dense features."""
-        return len(self.dense)
+        """Dn, the dense numbers of an example, those of vectors included."""
+        return self.vector_offsets[-1]
+
+    @property
+    def vector_offsets(self) -> tuple[int, ...]:
+        """Where each vector begins among the Dn numbers, and where the last one ends."""
+        offsets = [len(self.dense)]
+        for feature in self.vectors:
+            offsets.append(offsets[-1] + feature.size)
+        return tuple(offsets)
 
     @property
     def num_slots(self) -> int:
@@ -207,6 +272,7 @@ class ClickSchema:
             dense=_read_features(DenseFeature, values["dense"]),
             categorical=_read_features(CategoricalFeature, values["categorical"]),
             has_weights=bool(values.get("has_weights", False)),
+            vectors=_read_features(VectorFeature, values.get("vectors", [])),
         )
 
     def save(self, path: str | os.PathLike) -> None:

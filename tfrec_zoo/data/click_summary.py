@@ -19,13 +19,18 @@ class PartCounts:
         num_weighted_rows: the sum of the examples' weights.
         num_weighted_clicks: the sum of the weights of those with the label 1.
         num_values: int64 [F], values of each feature.
-        num_unknown: int64 [F], those in row 0.
+        num_unknown: int64 [F], those outside the vocabulary, in row 0 or behind it.
         times: the oldest and the newest; None where there are none.
     """
 
     def __init__(self, schema: ClickSchema) -> None:
         """Begins at 0."""
         self._first_slots = np.array(schema.slot_offsets[:-1], np.int64)
+        features = schema.categorical
+        self._first_oov_rows = np.repeat(
+            np.array([feature.first_oov_row for feature in features], np.int64),
+            [feature.max_values for feature in features],
+        )
         self.num_rows = self.num_clicks = 0
         self.num_weighted_rows = self.num_weighted_clicks = 0.0
         self.num_values = np.zeros(len(schema.categorical), np.int64)
@@ -43,7 +48,8 @@ class PartCounts:
             np.ones(rows.rows.shape, bool) if rows.row_weights is None else rows.row_weights != 0
         )
         self.num_values += self._sum_slots(is_value)
-        self.num_unknown += self._sum_slots(is_value & (rows.rows == 0))
+        is_outside = (rows.rows == 0) | (rows.rows >= self._first_oov_rows)
+        self.num_unknown += self._sum_slots(is_value & is_outside)
         if times is not None:
             found = (float(times.min()), float(times.max()))
             old = self.times or found

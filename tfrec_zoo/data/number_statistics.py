@@ -1,9 +1,37 @@
 """Mean, deviation and quantiles of a column of numbers that comes block by block."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
+from tfrec_zoo.data.click_schema import log_numbers
+from tfrec_zoo.data.table_columns import DenseColumn
+from tfrec_zoo.data.table_spec import TableSpec
+
+# Before the name of a column whose logarithms are measured.
+_LOG = "log\0"
 # Quantiles of more numbers than these are those of a random sample.
 SAMPLE_SIZE = 1 << 20
+
+
+def name_scale(column: DenseColumn) -> str | None:
+    """Returns the name of the numbers whose mean and deviation a feature needs; None for none."""
+    if column.transform not in ("standard", "log_standard"):
+        return None
+    return column.column if column.transform == "standard" else _LOG + column.column
+
+
+def list_measured(spec: TableSpec) -> tuple[str, ...]:
+    """Returns the names of all numbers that features are measured by, their buckets included."""
+    names = [name for column in spec.dense if (name := name_scale(column))]
+    names += [column.column for column in spec.categorical if column.buckets]
+    return tuple(dict.fromkeys(names))
+
+
+def take_numbers(columns: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """Returns the numbers of that name, float32 [n], from raw columns."""
+    column = name.removeprefix(_LOG)
+    return columns[name] if column == name else log_numbers(columns[column])
 
 
 class NumberStatistics:

@@ -1,6 +1,6 @@
 """Rows of a table in columns, as a reader hands them on: raw numbers, and texts as codes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -62,6 +62,11 @@ class TableBlock:
             applied. The columns of dense features and those that are cut into buckets.
         categorical: name of a feature -> its values; not those that are cut into buckets.
         num_bad_rows: rows passed over so far, in the whole stream.
+        vectors: name of a vector feature -> float32 [n, size], NaN throughout where it is missing.
+        ids: object [n], the items that the rows are about, none of them empty; None in a table of
+            examples. So are the next two.
+        numbers: int64 [n], of the rows in their file, from 1; in a text, of lines.
+        place: the file, and what its rows are counted in.
     """
 
     num_rows: int
@@ -71,12 +76,16 @@ class TableBlock:
     dense: dict[str, np.ndarray]
     categorical: dict[str, Values]
     num_bad_rows: int = 0
+    vectors: dict[str, np.ndarray] = field(default_factory=dict)
+    ids: np.ndarray | None = None
+    numbers: np.ndarray | None = None
+    place: str = ""
 
     def take(self, rows: np.ndarray) -> "TableBlock":
         """Returns the block of `rows`, positions [k] in any order."""
-        labels, weights, times = (
+        labels, weights, times, ids, numbers = (
             None if column is None else column[rows]
-            for column in (self.labels, self.weights, self.times)
+            for column in (self.labels, self.weights, self.times, self.ids, self.numbers)
         )
         return TableBlock(
             num_rows=len(rows),
@@ -86,4 +95,8 @@ class TableBlock:
             dense={name: column[rows] for name, column in self.dense.items()},
             categorical={name: values.take(rows) for name, values in self.categorical.items()},
             num_bad_rows=self.num_bad_rows,
+            vectors={name: column[rows] for name, column in self.vectors.items()},
+            ids=ids,
+            numbers=numbers,
+            place=self.place,
         )

@@ -11,6 +11,7 @@ from tfrec_zoo.data.table_block import Values
 from tfrec_zoo.data.table_columns import CategoricalColumn
 from tfrec_zoo.data.table_rows import is_text
 from tfrec_zoo.data.table_values import Problems, to_numbers, to_weights
+from tfrec_zoo.data.tokens import split_tokens
 
 
 def to_values(
@@ -30,6 +31,11 @@ def to_values(
         return _read_flags(columns, feature, problems)
     column = columns[feature.column]
     if _is_list(column.type):
+        if feature.tokens:
+            raise ValueError(
+                f"column {feature.column!r} holds lists, expected texts to cut into words: leave "
+                "tokens out where the lists hold the words"
+            )
         if not feature.is_multi_valued:
             raise ValueError(
                 f"column {feature.column!r} holds lists: say max_values, the most values kept of a "
@@ -38,14 +44,18 @@ def to_values(
         return _read_lists(column, feature, problems)
     if not feature.is_multi_valued:
         return encode_texts(column, feature.column)
-    if not feature.separator:
+    if not (feature.separator or feature.tokens):
         raise ValueError(
             f"column {feature.column!r} holds one value a row, not lists: say the separator that "
             "stands between values, or leave max_values out"
         )
     rows = encode_texts(column, feature.column)
     text_problems: Problems = {}
-    parts = pc.split_pattern(pa.array(rows.texts, pa.string()), feature.separator)
+    texts = pa.array(rows.texts, pa.string())
+    if feature.tokens:
+        parts = split_tokens(texts)
+    else:
+        parts = pc.split_pattern(texts, feature.separator)
     values = _read_lists(parts, feature, text_problems).take(rows.codes)
     _note_parts(problems, text_problems, np.arange(len(rows.codes)), rows.codes)
     return values

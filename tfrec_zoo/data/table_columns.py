@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tfrec_zoo.config import Config, option
 
 FORMATS = ("csv", "tsv", "parquet")
-TRANSFORMS = ("none", "log", "standard")
+TRANSFORMS = ("none", "log", "standard", "log_standard")
 POOLINGS = ("sum", "mean")
 
 
@@ -65,7 +65,8 @@ class DenseColumn(Config):
     column: str | None = option(None, "Where it is read from; null is the column of its name.")
     transform: str = option(
         "none",
-        "none; log = log(1 + max(x, 0)); standard = less the mean, by the deviation.",
+        "none; log = log(1 + max(x, 0)); standard = less the mean, by the deviation; "
+        "log_standard = the log, then standard.",
         choices=TRANSFORMS,
     )
 
@@ -103,6 +104,12 @@ class CategoricalColumn(Config):
     flags: tuple[str, ...] | None = option(
         None, "Columns of 0 and 1: the values of a row are the names of those that are 1."
     )
+    tokens: bool = option(
+        False, "Whether the values of a row are the words of its text, see `tokens`."
+    )
+    oov_rows: int | None = option(
+        None, "Rows that values outside the vocabulary are hashed to; null gives all of them row 0."
+    )
 
     def __post_init__(self) -> None:
         """Completes the defaults and checks the options against each other."""
@@ -112,8 +119,10 @@ class CategoricalColumn(Config):
         if self.max_values is None:
             if self.separator:
                 raise ValueError("a separator needs max_values, the most values kept of a row")
+            if self.tokens:
+                raise ValueError("tokens need max_values, the most words kept of a text")
             object.__setattr__(self, "max_values", len(self.flags) if self.flags else 1)
-        for name in ("max_values", "min_count", "hash_rows"):
+        for name in ("max_values", "min_count", "hash_rows", "oov_rows"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be positive, got {value}")
@@ -129,21 +138,45 @@ class CategoricalColumn(Config):
             raise ValueError("flags have no separator: each column is one value")
         if self.weight_separator and self.weight_separator == self.separator:
             raise ValueError(f"separator and weight_separator are both {self.separator!r}")
+        if self.tokens and (self.separator or self.weight_separator or self.flags):
+            raise ValueError("tokens are words of a text: they go without separators and flags")
+        if self.oov_rows and (self.hash_rows or self.buckets):
+            raise ValueError(
+                "oov_rows are for values outside the vocabulary: hash_rows and buckets have none"
+            )
         if self.buckets and (self.hash_rows or self.min_count or self.is_multi_valued):
             raise ValueError(
-                "buckets read one number a row, without hash_rows, min_count, separator, flags "
-                "and max_values"
+                "buckets read one number a row, without hash_rows, min_count, separator, flags, "
+                "tokens and max_values"
             )
 
     @property
     def is_multi_valued(self) -> bool:
         """Whether a row has any number of values, rather than one."""
-        return bool(self.separator or self.flags) or (self.max_values or 1) > 1
+        return bool(self.separator or self.flags or self.tokens) or (self.max_values or 1) > 1
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that it is read from."""
         return self.flags or (self.column,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorColumn(Config):
+    """A feature that is a ready-made vector, such as the one that a text encoder gives."""
+
+    name: str = option("", "Of the feature.")
+    column: str | None = option(None, "Where it is read from; null is the column of its name.")
+    size: int = option(
+        0, "Numbers of each vector: in a text with blanks, commas or semicolons between them."
+    )
+
+    def __post_init__(self) -> None:
+        """Puts the name where no column is named, and checks the size."""
+        super().__post_init__()
+        object.__setattr__(self, "column", self.column or self.name)
+        if self.size < 1:
+            raise ValueError(f"size, the numbers of a vector, must be positive, got {self.size}")
 
 
 @dataclass(frozen=True, kw_only=True)

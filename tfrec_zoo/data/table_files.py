@@ -35,6 +35,7 @@ def read_table_blocks(
     *,
     max_bad_rows: int = 0,
     needs_label: bool = True,
+    on_bad_row: Callable[[str], None] = lambda sentence: None,
 ) -> Iterator[TableBlock]:
     """Reads one file or several as one table, block by block, in the order given.
 
@@ -46,7 +47,9 @@ def read_table_blocks(
         max_bad_rows: rows that may be passed over because of what is wrong with them: the number
             of fields, a label that is neither 0 nor 1, a number or a time that is none.
         needs_label: whether labels, weights and times are read; without them, only features are,
-            and a text file with `column_names` may lack the label's column.
+            and a text file with `column_names` may lack the label's column. The times of a table of
+            items are read all the same.
+        on_bad_row: is told what is wrong with each row that is passed over, and where it is.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -54,6 +57,8 @@ def read_table_blocks(
     """
     if needs_label and spec.label is None:
         raise ValueError("the column specification names no label, and labels are needed")
+    if needs_label and spec.vectors:
+        raise ValueError("vectors are features of items, a table of examples cannot have them yet")
     num_bad_rows, time_kind = 0, None
     tasks = _list_tasks(expand_paths(paths), spec, needs_label)
     for report in run_ahead(tasks, num_threads=min(_MAX_THREADS, os.cpu_count() or 1)):
@@ -62,6 +67,8 @@ def read_table_blocks(
             number, problem = report.bad_rows[num_allowed]
             raise ValueError(f"{report.place} {number}: {problem}{_describe_limit(max_bad_rows)}")
         num_bad_rows += len(report.bad_rows)
+        for number, problem in report.bad_rows:
+            on_bad_row(f"{report.place} {number}: {problem}")
         if report.time_kind:
             time_kind = time_kind or report.time_kind
             if report.time_kind != time_kind:

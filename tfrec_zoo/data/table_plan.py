@@ -1,7 +1,7 @@
 """A column specification applied to the columns of a file: what is read, and what becomes of it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,7 @@ from tfrec_zoo.data.table_rows import TEXT, RawRows
 from tfrec_zoo.data.table_sources import Table, check_column
 from tfrec_zoo.data.table_spec import TableSpec
 from tfrec_zoo.data.table_values import Problems, to_labels, to_numbers, to_times, to_weights
+from tfrec_zoo.data.table_vectors import to_ids, to_vectors
 from tfrec_zoo.data.time_column import BadTimeError
 
 
@@ -52,7 +53,8 @@ class ColumnPlan:
         """
         self._label = spec.label if needs_label else None
         self._weight = spec.weight if needs_label else None
-        self._time = spec.time if needs_label else None
+        self._time = spec.time if needs_label or spec.id else None
+        self._id, self._vectors = spec.id, spec.vectors
         self._numbers = {name: _find_home([name], table, joined) for name in spec.numeric_columns}
         self._features = [feature for feature in spec.categorical if not feature.buckets]
         self._homes = {f.name: _find_home(f.columns, table, joined) for f in self._features}
@@ -84,11 +86,15 @@ class ColumnPlan:
             ) from None
         except ValueError as error:
             raise ValueError(f"{table.path}: {error}") from None
+        place = f"{table.path}, {table.unit}"
+        if self._id:
+            problems = {n: _name_item(block.ids[n], text) for n, text in problems.items()}
+            block = replace(block, numbers=np.array(raw.number_rows(), np.int64), place=place)
         if problems:
             block = block.take(np.setdiff1d(np.arange(raw.num_rows), list(problems)))
         return BlockReport(
             block=block,
-            place=f"{table.path}, {table.unit}",
+            place=place,
             first_number=lambda: raw.number_rows()[0],
             bad_rows=raw.list_problems(problems),
             time_kind=time_kind,
@@ -123,7 +129,16 @@ class ColumnPlan:
             else:
                 values = to_values(columns, feature, problems)
             categorical[feature.name] = values
-        return TableBlock(raw.num_rows, labels, weights, times, dense, categorical)
+        return TableBlock(
+            num_rows=raw.num_rows,
+            labels=labels,
+            weights=weights,
+            times=times,
+            dense=dense,
+            categorical=categorical,
+            vectors={v.name: to_vectors(columns[v.column], v, problems) for v in self._vectors},
+            ids=to_ids(columns[self._id], self._id, problems) if self._id else None,
+        )
 
     def _list_types(self) -> dict[str, pa.DataType]:
         wanted = [(name, pa.float32()) for name, side in self._numbers.items() if not side]
@@ -132,6 +147,9 @@ class ColumnPlan:
                 kind = pa.float32() if feature.flags else TEXT
                 wanted += [(name, kind) for name in feature.columns]
         wanted += [(side.on, TEXT) for side in self._joined]
+        wanted += [(vector.column, pa.string()) for vector in self._vectors]
+        if self._id:
+            wanted.append((self._id, TEXT))
         if self._label:
             wanted.append((self._label.column, pa.float64()))
         if self._weight:
@@ -143,6 +161,10 @@ class ColumnPlan:
         for name, kind in wanted:
             types[name] = _common_type(types.get(name, kind), kind)
         return types
+
+
+def _name_item(item_id: str, problem: str) -> str:
+    return f"item {item_id!r}: {problem}" if item_id else problem
 
 
 def _common_type(first: pa.DataType, second: pa.DataType) -> pa.DataType:

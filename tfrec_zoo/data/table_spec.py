@@ -12,7 +12,18 @@
     }
 
 `table_columns` describes every option. A feature may be given by its name alone, and so may the
-label. Specifications of well-known data are packaged and found by name (`load_table_spec`).
+label. A table of items has an `id`, the column of their ids, in place of the label, and perhaps
+texts to be cut into words and ready-made vectors:
+
+    {
+      "id": "NewsId",
+      "categorical": [
+        {"name": "title", "column": "Title", "tokens": true, "max_values": 24, "oov_rows": 1000}
+      ],
+      "vectors": [{"name": "bert", "column": "vec", "size": 128}]
+    }
+
+Specifications of well-known data are packaged and found by name (`load_table_spec`).
 """
 
 import dataclasses
@@ -31,12 +42,20 @@ from tfrec_zoo.data.table_columns import (
     FileLayout,
     LabelColumn,
     SideTable,
+    VectorColumn,
 )
 
 PACKAGED_SPECS = Path(__file__).parent / "specs"
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
-_LISTS = {"dense": DenseColumn, "categorical": CategoricalColumn, "join": SideTable}
+_LISTS = {
+    "dense": DenseColumn,
+    "vectors": VectorColumn,
+    "categorical": CategoricalColumn,
+    "join": SideTable,
+}
+# Columns of the log that are named alone.
+_PLAIN_COLUMNS = ("id", "weight", "time")
 # What a text stands for where an object of options could be.
 _SHORT_FORMS = {LabelColumn: "column", DenseColumn: "name", CategoricalColumn: "name"}
 
@@ -45,24 +64,28 @@ _SHORT_FORMS = {LabelColumn: "column", DenseColumn: "name", CategoricalColumn: "
 class TableSpec:
     """What the columns of a table are.
 
-    A feature's column is looked for in the log, then in the side tables in their order; label,
-    weight and time are columns of the log.
+    A feature's column is looked for in the log, then in the side tables in their order; label, id,
+    weight, time and vectors are columns of the log.
 
     Attributes:
         layout: how the files of the log are written.
         label: the column of labels; None for a table that has none, such as one of items.
+        id: the column that says which item a row is about; None for a table of examples.
         weight: the column of sample weights, or None.
         time: the column of times, or None.
         dense: features that are numbers.
+        vectors: features that are vectors of numbers.
         categorical: features that are texts.
         join: side tables.
     """
 
     layout: FileLayout = FileLayout()
     label: LabelColumn | None = None
+    id: str | None = None
     weight: str | None = None
     time: str | None = None
     dense: tuple[DenseColumn, ...] = ()
+    vectors: tuple[VectorColumn, ...] = ()
     categorical: tuple[CategoricalColumn, ...] = ()
     join: tuple[SideTable, ...] = ()
 
@@ -70,7 +93,7 @@ class TableSpec:
         """Checks names, and that a column is known where the specification lists all columns."""
         for name in _LISTS:
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name in ("weight", "time"):
+        for name in _PLAIN_COLUMNS:
             object.__setattr__(self, name, getattr(self, name) or None)
         self._check_names()
         self._check_columns()
@@ -84,7 +107,7 @@ class TableSpec:
         """
         values = {name: value for name, value in values.items() if name != ABOUT_KEY}
         _check_keys(values)
-        parts = {name: values[name] for name in ("weight", "time") if name in values}
+        parts = {name: values[name] for name in _PLAIN_COLUMNS if name in values}
         for name, value in parts.items():
             if not isinstance(value, str | None):
                 raise ValueError(f"{name} must be the name of a column or null, got {value!r}")
@@ -106,7 +129,7 @@ class TableSpec:
         values = _changed_options(self.layout)
         if self.label is not None:
             values["label"] = _changed_options(self.label)
-        values |= {n: getattr(self, n) for n in ("weight", "time") if getattr(self, n)}
+        values |= {n: getattr(self, n) for n in _PLAIN_COLUMNS if getattr(self, n)}
         for name in _LISTS:
             if getattr(self, name):
                 values[name] = [_changed_options(part) for part in getattr(self, name)]
@@ -120,9 +143,14 @@ class TableSpec:
         return tuple(dict.fromkeys(columns))
 
     def _check_names(self) -> None:
-        names = [feature.name for feature in (*self.dense, *self.categorical)]
+        names = [feature.name for feature in (*self.dense, *self.vectors, *self.categorical)]
         if not names:
             raise ValueError("a column specification needs a dense or a categorical feature")
+        if self.id and self.label:
+            raise ValueError(
+                "a table has a label, if its rows are examples, or an id, if they are items: "
+                "leave one of them out"
+            )
         for name in names:
             if not _NAME.fullmatch(name):
                 raise ValueError(
@@ -142,7 +170,8 @@ class TableSpec:
             return
         own = self.layout.column_names
         needed = [self.label.column] if self.label else []
-        needed += [name for name in (self.weight, self.time) if name]
+        needed += [name for name in (self.id, self.weight, self.time) if name]
+        needed += [vector.column for vector in self.vectors]
         needed += [side.on for side in self.join]
         _check_known(needed, own)
         if all(side.column_names for side in self.join):
@@ -190,7 +219,7 @@ def _layout_names() -> list[str]:
 
 
 def _check_keys(values: Mapping[str, Any]) -> None:
-    known = [*_layout_names(), "label", "weight", "time", *_LISTS]
+    known = [*_layout_names(), "label", *_PLAIN_COLUMNS, *_LISTS]
     for name in values:
         if name not in known:
             nearest = difflib.get_close_matches(name, known, n=3)
@@ -224,7 +253,8 @@ def _read_config(config_class: type[Config], value: Any, place: str) -> Config:
 def _changed_options(part: Config) -> dict[str, Any]:
     """Returns the options of `part` that a specification must say to get it again."""
     implied = {"column": getattr(part, "name", None), "key": getattr(part, "on", None)}
-    implied["max_values"] = len(getattr(part, "flags", None) or "1")
+    if not (getattr(part, "separator", None) or getattr(part, "tokens", False)):
+        implied["max_values"] = len(getattr(part, "flags", None) or "1")
     return {
         name: value
         for name, value in part.to_dict().items()
