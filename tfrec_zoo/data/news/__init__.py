@@ -1,0 +1,1 @@
+"""News: items with content, reading histories, impressions, and planted news."""
