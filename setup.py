@@ -15,6 +15,7 @@ PACKAGE_DIR = {
     "tfrec_zoo.export": "export",
 }
 SERVING = ["tensorflow-serving-api==2.21.*"]
+BEAM = ["apache-beam>=2.77,<3"]
 
 
 def read_version() -> str:
@@ -59,9 +60,9 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require={
-        "beam": ["apache-beam>=2.77,<3"],
+        "beam": BEAM,
         "serving": SERVING,
-        "test": [*SERVING, "pytest>=8.3,<10", "ruff>=0.17,<0.18"],
+        "test": [*SERVING, *BEAM, "pytest>=8.3,<10", "ruff>=0.17,<0.18"],
     },
     entry_points={
         "console_scripts": [

@@ -97,16 +97,15 @@ def encode_table(rows, train):
     users = rank_values(Counter(row["user"] or "<missing>" for row in train), 1)
     cities = rank_values(Counter(row["city"] or "<missing>" for row in train), 2)
     tags = rank_values(Counter(t for row in train for t, _ in split_tags(row["tags"])), 2)
-    prices = [np.float32(row["price"]) for row in train if row["price"]]
-    mean, std = np.mean(prices, dtype=np.float64), np.std(prices, dtype=np.float64)
-    logs = np.log1p(np.array(prices, np.float64))
+    prices = np.float64([np.float32(row["price"]) for row in train if row["price"]])
+    logs = np.log1p(prices)
     ordered = sorted(prices)
     edges = {ordered[k * len(ordered) // 4] for k in (1, 2, 3)} - {ordered[0]}
     encoded = []
     for row in rows:
         price = np.float32(row["price"]) if row["price"] else None
         dense = [math.log(1 + max(float(row["age"] or 0), 0))]
-        dense.append(0 if price is None else (price - mean) / std)
+        dense.append(0 if price is None else (price - np.mean(prices)) / np.std(prices))
         dense.append(0 if price is None else (math.log(1 + price) - logs.mean()) / logs.std())
         bag = split_tags(row["tags"])
         padding = [0] * (3 - len(bag))
@@ -220,8 +219,7 @@ def test_criteo_as_plain_python_has_it(tmp_path, shared_data):
             values = [fields[14 + place] or "<missing>" for fields in part_lines]
             assert found.rows[:, place].tolist() == [vocabulary.get(v, 0) for v in values]
     assert [f.num_rows for f in data.schema.categorical] == [len(v) + 1 for v in vocabularies]
-    assert found.row_weights is None and found.weights is None
-    assert summary["warnings"] == []
+    assert (found.row_weights, found.weights, summary["warnings"]) == (None, None, [])
 
 
 @pytest.mark.parametrize("num_shards", [2, 3])

@@ -52,14 +52,18 @@ def take_step(variables, optimizer, given):
         {"optimizer": "rowwise_adagrad", "momentum": 0.5, "l2_penalty": 0.1},
         {"optimizer": "sgd", "clip_norm": 1.5, "embedding_learning_rate": 0.01},
         {"optimizer": "adagrad", "clip_norm": 100.0, "warmup_steps": 3},
+        {"optimizer": "adam", "embedding_optimizer": "rowwise_adagrad", "warmup_steps": 3},
+        {"optimizer": "sgd", "embedding_optimizer": "adagrad", "momentum": 0.5},
+        {"optimizer": "adagrad", "warmup_steps": 3, "embedding_schedule": False},
     ],
 )
 def test_steps_on_rows_are_those_of_the_oracle(options):
     variables, optimizer, gradients = make_problem(learning_rate=0.1, **options)
     rates = [options.get("embedding_learning_rate", 0.1)] * 2 + [0.1]
     momentum, l2 = options.get("momentum", 0), options.get("l2_penalty", 0)
+    of_tables = options.get("embedding_optimizer", options["optimizer"])
     oracles = [
-        Optimizer(options["optimizer"], rate, momentum, l2, is_table)
+        Optimizer(of_tables if is_table else options["optimizer"], rate, momentum, l2, is_table)
         for rate, is_table in zip(rates, (True, True, False), strict=True)
     ]
     values = [variable.numpy().astype(np.float64) for variable in variables]
@@ -69,7 +73,9 @@ def test_steps_on_rows_are_those_of_the_oracle(options):
         parts = [g[rows] for g, rows in zip(whole, touched, strict=False)] + [dense]
         scaled = clip(parts, options.get("clip_norm", 0))
         for n, oracle in enumerate(oracles):
-            oracle.rate = rates[n] * min(count / options.get("warmup_steps", 1), 1.0)
+            is_constant = n < 2 and not options.get("embedding_schedule", True)
+            warmup = 1.0 if is_constant else min(count / options.get("warmup_steps", 1), 1.0)
+            oracle.rate = rates[n] * warmup
             gradient = np.zeros_like(values[n])
             gradient[touched[n]] = scaled[n]
             values[n] = oracle.move(values[n], gradient, touched[n])

@@ -32,6 +32,9 @@ class OptimizerConfig(Config):
     embedding_learning_rate: float | None = option(
         None, "Learning rate of the tables' rows; none: learning_rate."
     )
+    embedding_schedule: bool = option(
+        True, "The rate of the tables' rows follows warm-up and decay, too; off: it is constant."
+    )
     initial_accumulator: float = option(
         0.0, "What the sums of squares of adagrad and rowwise_adagrad start at."
     )

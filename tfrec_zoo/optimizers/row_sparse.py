@@ -200,7 +200,8 @@ def learning_rates(config: OptimizerConfig, step: tf.Tensor) -> tuple[tf.Tensor,
     """Returns the rate of dense variables and that of tables at a step, float [] each."""
     scale = learning_rate_scale(config, step)
     table_rate = config.embedding_learning_rate or config.learning_rate
-    return config.learning_rate * scale, table_rate * scale
+    table_scale = scale if config.embedding_schedule else 1.0
+    return config.learning_rate * scale, tf.convert_to_tensor(table_rate * table_scale)
 
 
 def clip(gradients: list[tf.Tensor], clip_norm: float) -> list[tf.Tensor]:
