@@ -93,7 +93,7 @@ def prepare_clicks_with_beam(
     """
     named = {"train": inputs, "validation": validation_inputs, "test": test_inputs}
     files = {part: [os.fspath(path) for path in paths] for part, paths in named.items()}
-    _check_request(config, files)
+    config.refuse_two_splits(files)
     found = {part: list_files(paths) if paths else [] for part, paths in files.items()}
     spec = _pin_side_tables(spec, found["train"][0])
     folder = os.fspath(output_folder)
@@ -217,17 +217,6 @@ def _write_summary(
         learned.schema.save(path)
     _write_json(join_path(folder, SPEC_NAME), spec.to_dict())
     _write_json(join_path(folder, SUMMARY_NAME), summary)
-
-
-def _check_request(config: ClickPreparationConfig, files: Mapping[str, Sequence[str]]) -> None:
-    rules = {"test": ("test_fraction", "test_time"), "validation": ("validation_fraction",)}
-    for part, names in rules.items():
-        for name in names:
-            if files[part] and getattr(config, name) is not None:
-                raise ValueError(
-                    f"the {part} part is given as files and as {name}={getattr(config, name)}: "
-                    "choose one of them"
-                )
 
 
 def _pin_side_tables(spec: TableSpec, file: str) -> TableSpec:

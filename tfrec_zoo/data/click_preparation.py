@@ -11,7 +11,6 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +63,7 @@ def prepare_clicks(
     start = time.monotonic()
     files = {"train": inputs, "validation": validation_inputs, "test": test_inputs}
     files = {part: _as_list(paths) for part, paths in files.items()}
-    _check_request(config, files)
+    config.refuse_two_splits(files)
     folder = Path(output_folder)
     (folder / VOCABULARIES_NAME).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".spill-", dir=folder) as name:
@@ -74,7 +73,8 @@ def prepare_clicks(
         learned = learn_features(source.spill, parts, spec, config, scratch, folder, watch)
         written = write_parts(source.spill, parts, learned, config, folder, watch)
     learned.schema.save(folder / FEATURES_NAME)
-    _write_json(folder / SPEC_NAME, _pin_side_tables(spec, files["train"]).to_dict())
+    log_folder = expand_paths(files["train"])[0].parent
+    _write_json(folder / SPEC_NAME, spec.pin_side_tables(log_folder).to_dict())
     features = describe_features(learned, source.num_cut, written.counts)
     vocabularies = [f"{VOCABULARIES_NAME}/{n}.tsv" for n, f in features.items() if "num_kept" in f]
     seconds = time.monotonic() - start
@@ -98,23 +98,6 @@ def prepare_clicks(
     }
     _write_json(folder / SUMMARY_NAME, summary)
     return summary
-
-
-def _check_request(config: ClickPreparationConfig, files: Mapping[str, list[str]]) -> None:
-    rules = {"test": ("test_fraction", "test_time"), "validation": ("validation_fraction",)}
-    for part, names in rules.items():
-        for name in names:
-            if files[part] and getattr(config, name) is not None:
-                raise ValueError(
-                    f"the {part} part is given as files and as {name}={getattr(config, name)}: "
-                    "choose one of them"
-                )
-
-
-def _pin_side_tables(spec: TableSpec, files: list[str]) -> TableSpec:
-    """Returns the specification with whole paths, so that it finds side tables from anywhere."""
-    folder = expand_paths(files)[0].parent.absolute()
-    return replace(spec, join=[replace(side, file=str(folder / side.file)) for side in spec.join])
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """How click data are encoded and split; free of TensorFlow, so that flags are checked at once."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tfrec_zoo.config import Config, option
@@ -69,3 +70,14 @@ class ClickPreparationConfig(Config):
             raise ValueError(
                 f"negative_keep_rate must be above 0, up to 1, got {self.negative_keep_rate}"
             )
+
+    def refuse_two_splits(self, files: Mapping[str, Sequence[str]]) -> None:
+        """Raises ValueError where a part is given as `files` (part -> paths) and by a rule, too."""
+        rules = {"test": ("test_fraction", "test_time"), "validation": ("validation_fraction",)}
+        for part, names in rules.items():
+            for name in names:
+                if files[part] and getattr(self, name) is not None:
+                    raise ValueError(
+                        f"the {part} part is given as files and as {name}={getattr(self, name)}: "
+                        "choose one of them"
+                    )
