@@ -1,9 +1,16 @@
-"""Files that are whole or not there: written beside their place, then renamed into it."""
+"""Files and folders that are whole or not there: written beside their place, then renamed."""
 
 import contextlib
+import ctypes
 import os
+import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+# Of Linux' `renameat2`.
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
 
 
 @contextlib.contextmanager
@@ -31,3 +38,50 @@ def replace_file(path: str | os.PathLike) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replace_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Yields a new folder beside `path` to write to; at the end it takes the place of `path`.
+
+    There is always one of the two, whole, where the system can exchange names (Linux 3.15 and
+    most file systems); elsewhere there is none for a moment. Where the block raises, `path` stays
+    as it was and nothing is left over. Whether a folder that is there may be replaced is the
+    caller's to check.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in temporary.rglob("*"):
+            _force_to_disk(file)
+        if path.exists():
+            _exchange(temporary, path)
+        else:
+            temporary.rename(path)
+        _force_to_disk(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _force_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _exchange(new: Path, old: Path) -> None:
+    """Makes `new` what `old` was, and the other way round."""
+    with contextlib.suppress(AttributeError):
+        names = os.fsencode(new), os.fsencode(old)
+        rename = ctypes.CDLL(None).renameat2
+        if rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:
+            return
+    aside = new.with_name(f"{new.name}.old")
+    old.rename(aside)
+    new.rename(old)
+    aside.rename(new)

@@ -142,6 +142,12 @@ class TableSpec:
         columns += [feature.column for feature in self.categorical if feature.buckets]
         return tuple(dict.fromkeys(columns))
 
+    def pin_side_tables(self, folder: str | os.PathLike) -> "TableSpec":
+        """Returns the specification with whole paths, relative ones being those from `folder`."""
+        folder = Path(folder).absolute()
+        sides = [dataclasses.replace(side, file=str(folder / side.file)) for side in self.join]
+        return dataclasses.replace(self, join=sides)
+
     def _check_names(self) -> None:
         names = [feature.name for feature in (*self.dense, *self.vectors, *self.categorical)]
         if not names:
