@@ -1,0 +1,41 @@
+"""What the two towers of SSR are made of; free of TensorFlow, so that flags are checked at once."""
+
+from dataclasses import dataclass
+
+from tfrec_zoo.config import Config, option
+
+SESSION_ENCODERS = ("gru", "mean")
+SESSION_POOLINGS = ("max", "last", "mean")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SSRConfig(Config):
+    """The towers of Sequence Semantic Retrieval (PaddlePaddle's SSR; Song et al. 2016)."""
+
+    embedding_dim: int = option(128, "Width of the features' rows, which both towers share.")
+    hidden_dim: int = option(128, "Units of the session tower's GRU.")
+    vector_dim: int = option(128, "Width of the session and item vectors.")
+    session_encoder: str = option(
+        "gru",
+        "gru: a GRU over the clicks, pooled by session_pooling; mean: their mean, without order.",
+        choices=SESSION_ENCODERS,
+    )
+    session_pooling: str = option(
+        "max", "What of the GRU's outputs becomes the session.", choices=SESSION_POOLINGS
+    )
+    normalize: bool = option(True, "Vectors have length 1: scores are cosines.")
+    item_dropout: float = option(0.0, "Dropout of the clicks' inputs to the session tower.")
+    table_init_scale: float = option(
+        0.0, "Rows start in U(-s, s) with this s; 0: sqrt(1 / rows of the feature)."
+    )
+
+    def __post_init__(self) -> None:
+        """Refuses sizes and combinations without a meaning."""
+        super().__post_init__()
+        for name in ("embedding_dim", "hidden_dim", "vector_dim"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.item_dropout < 1:
+            raise ValueError(f"item_dropout must be in [0, 1), got {self.item_dropout}")
+        if self.table_init_scale < 0:
+            raise ValueError(f"table_init_scale must be 0 or positive, got {self.table_init_scale}")
