@@ -3,6 +3,7 @@
 import importlib
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from absl import flags
@@ -13,6 +14,8 @@ CODE_BLOCK = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 FLAG = re.compile(r"(?<![\w-])--(?:\[no\])?([a-z_0-9]+)")
 PROGRAM = re.compile(r"\btfrec-[a-z0-9_]+")
 RECIPE = re.compile(r"--config=([a-z0-9_]+)(?![\w./])")
+# Run by `python -m`.
+OTHER_PROGRAMS = ["tfrec_zoo.trainers.prepare_clicks_beam"]
 # Absl's own, and those of other programs that the documentation shows.
 FOREIGN_FLAGS = {"help", "flagfile", "verbosity", "model_config_file", "logdir"}
 
@@ -34,9 +37,15 @@ def list_programs(repository: Path) -> dict[str, str]:
     return dict(re.findall(r'"(tfrec-[\w-]+) = ([\w.]+):main"', setup))
 
 
-def list_flags(module: str) -> set[str]:
-    """Returns the names of a program's flags, the peers' among them."""
+def find_flag_modules(module: str) -> list[ModuleType]:
+    """Returns the modules that define a program's flags: its own, those that it hands over to."""
     program = importlib.import_module(module)
+    parts = [part for part in vars(program).values() if isinstance(part, ModuleType)]
+    return [part for part in (program, *parts) if hasattr(part, "define_flags")]
+
+
+def list_flags(program: ModuleType) -> set[str]:
+    """Returns the names of a program's flags, the peers' among them."""
     known = set(flags.FLAGS)
     try:
         program.define_flags()
@@ -48,8 +57,9 @@ def list_flags(module: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def known_flags(repository):
-    programs = list_programs(repository)
-    names = set().union(*map(list_flags, programs.values())) | FOREIGN_FLAGS
+    programs = [*list_programs(repository).values(), *OTHER_PROGRAMS]
+    modules = {part for program in programs for part in find_flag_modules(program)}
+    names = set().union(*map(list_flags, modules)) | FOREIGN_FLAGS
     return names | {f"no{name}" for name in names}
 
 
@@ -83,7 +93,7 @@ def test_a_broken_link_is_found(tmp_path):
 
 
 def test_flags_exist(repository, known_flags):
-    assert {"train", "noshared_negatives", "n_sample", "by_position"} <= known_flags
+    assert {"train", "noshared_negatives", "n_sample", "by_position", "slice_by"} <= known_flags
     unknown = {
         page.name: sorted(found)
         for page in list_pages(repository)
