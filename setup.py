@@ -15,6 +15,8 @@ PACKAGE_DIR = {
     "tfrec_zoo.export": "export",
 }
 SERVING = ["tensorflow-serving-api==2.21.*"]
+FAISS = ["faiss-cpu>=1.9,<2"]
+MILVUS = ["pymilvus>=3,<4", "milvus-lite>=3.2,<4"]
 BEAM = ["apache-beam>=2.77,<3"]
 
 
@@ -61,8 +63,10 @@ setup(
     ],
     extras_require={
         "beam": BEAM,
+        "faiss": FAISS,
+        "milvus": MILVUS,
         "serving": SERVING,
-        "test": [*SERVING, *BEAM, "pytest>=8.3,<10", "ruff>=0.17,<0.18"],
+        "test": [*SERVING, *BEAM, *FAISS, *MILVUS, "pytest>=8.3,<10", "ruff>=0.17,<0.18"],
     },
     entry_points={
         "console_scripts": [
