@@ -4,12 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tfrec_zoo.data.news.histories import (
-    Histories,
-    describe_unseen,
-    first_times,
-    split_by_time,
-)
+from tfrec_zoo.data.news.histories import Histories
+from tfrec_zoo.data.news.time_split import describe_unseen, first_times, split_by_time
 from tfrec_zoo.data.session_log import Sessions, read_session_log, session_log_from_frame
 from tfrec_zoo.vocabulary import Vocabulary
 
