@@ -33,6 +33,11 @@ RANKS = {package: rank for rank, packages in enumerate(ORDER) for package in pac
 # What the programs need before they know that their flags are right.
 WITHOUT_TENSORFLOW = [
     "tfrec_zoo.config",
+    "tfrec_zoo.data.news.histories",
+    "tfrec_zoo.data.news.impression_files",
+    "tfrec_zoo.data.news.item_catalogue",
+    "tfrec_zoo.data.news.planted_news_table",
+    "tfrec_zoo.data.news.time_split",
     "tfrec_zoo.data.planted_sessions",
     "tfrec_zoo.data.session_log",
     "tfrec_zoo.metrics.ranking",

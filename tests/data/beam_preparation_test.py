@@ -29,7 +29,7 @@ SPEC = {
     ],
     "categorical": [
         {"name": "user", "min_count": 1},
-        "film",
+        {"name": "film", "oov_rows": 3},
         {"name": "tags", "separator": "|", "weight_separator": ":", "max_values": 3},
         {"name": "genre", "separator": "/", "max_values": 2, "pooling": "mean"},
         {"name": "agent", "hash_rows": 7},
