@@ -16,8 +16,9 @@ PROGRAM = re.compile(r"\btfrec-[a-z0-9_]+")
 RECIPE = re.compile(r"--config=([a-z0-9_]+)(?![\w./])")
 # Run by `python -m`.
 OTHER_PROGRAMS = ["tfrec_zoo.trainers.prepare_clicks_beam"]
-# Absl's own, and those of other programs that the documentation shows.
+# Absl's own, and those of other programs (and of Beam's runners) that the documentation shows.
 FOREIGN_FLAGS = {"help", "flagfile", "verbosity", "model_config_file", "logdir"}
+FOREIGN_FLAGS |= {"project", "region", "temp_location"}
 
 
 def list_pages(repository: Path) -> list[Path]:
