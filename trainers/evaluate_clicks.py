@@ -21,8 +21,9 @@ from absl import flags, logging
 
 from tfrec_zoo.atomic_file import replace_file
 from tfrec_zoo.data.click_encoding import encode_blocks
-from tfrec_zoo.data.click_schema import CategoricalFeature
+from tfrec_zoo.data.click_schema import CategoricalFeature, ClickSchema
 from tfrec_zoo.data.click_shards import ClickRows
+from tfrec_zoo.data.click_summary import PartCounts
 from tfrec_zoo.data.log_format import find_format
 from tfrec_zoo.data.log_writers import write_table
 from tfrec_zoo.data.prepared_clicks import PreparedClicks
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from tfrec_zoo.export.restore import RestoredDLRM
 
 FLAGS = flags.FLAGS
+# Features whose shares of unknown values are told, those with the greatest ones.
+_TOLD_FEATURES = 5
 SHOWN = ("auc", "log_loss", "normalized_entropy", "calibration", "accuracy")
 
 
@@ -87,14 +90,15 @@ def evaluate() -> None:
 
     results = []
     for name, restored in restore_models(folder):
-        scored, streamed = score(ClickScorer(restored.model), restored)
+        counts = PartCounts(restored.schema)
+        scored, streamed = score(ClickScorer(restored.model), restored, counts)
         if FLAGS.predict_to:
             write_predictions(scored)
         if FLAGS.predict_only:
             continue
         metrics = streamed or summarize(scored)
         print(f"{name}: {metrics['num_test_examples']:,} examples, click rate ", end="")
-        print(f"{metrics['click_rate']:.4f}")
+        print(f"{metrics['click_rate']:.4f}{describe_unknown(restored.schema, counts)}")
         print(format_metrics_table({"all": metrics}), end="\n\n")
         if FLAGS.slice_by:
             metrics["slices"] = slice_metrics(scored, find_feature(restored), restored)
@@ -142,8 +146,13 @@ def read_pieces(restored: RestoredDLRM) -> Iterator[ClickRows]:
     yield from encode_blocks(blocks, restored.schema, restored.vocabularies)
 
 
-def score(scorer: Any, restored: RestoredDLRM) -> tuple[Scored, dict[str, float] | None]:
-    """Computes the logits of all examples; with --streaming returns their metrics alone."""
+def score(
+    scorer: Any, restored: RestoredDLRM, counts: PartCounts
+) -> tuple[Scored, dict[str, float] | None]:
+    """Computes the logits of all examples, counted in `counts`.
+
+    With --streaming returns their metrics alone.
+    """
     scored, streamed = Scored(), StreamedClickMetrics()
     slot = None
     if FLAGS.slice_by:
@@ -151,6 +160,7 @@ def score(scorer: Any, restored: RestoredDLRM) -> tuple[Scored, dict[str, float]
         slot = restored.schema.slot_offsets[restored.schema.categorical.index(feature)]
     for piece in read_pieces(restored):
         logits = scorer(piece)
+        counts.add(piece, None)
         if FLAGS.streaming:
             streamed.update(piece.labels, logits, piece.weights)
             continue
@@ -169,6 +179,20 @@ def score(scorer: Any, restored: RestoredDLRM) -> tuple[Scored, dict[str, float]
         "click_rate": streamed.click_rate,
         "num_test_examples": streamed.num_examples,
     }
+
+
+def describe_unknown(schema: ClickSchema, counts: PartCounts) -> str:
+    """Returns the features with the greatest shares of values outside their vocabularies."""
+    shares = {
+        feature.name: unknown / max(values, 1)
+        for feature, unknown, values in zip(
+            schema.categorical, counts.num_unknown, counts.num_values, strict=True
+        )
+        if feature.kind == "vocabulary" and unknown
+    }
+    largest = sorted(shares, key=shares.get, reverse=True)[:_TOLD_FEATURES]
+    told = ", ".join(f"{name} {shares[name]:.2%}" for name in largest)
+    return f"; unknown values: {told}" if told else ""
 
 
 def summarize(scored: Scored) -> dict[str, Any]:

@@ -69,8 +69,9 @@ def prepare() -> None:
 def format_summary(summary: Mapping[str, Any]) -> str:
     """Returns the summary of `prepare_clicks` as text: what was read, the parts, the features."""
     read = summary["input"]
+    bad = read["num_bad_rows"]
     head = (
-        f"read {read['num_rows']:,} rows, passed over {read['num_bad_rows']:,} bad ones; "
+        f"read {read['num_rows']:,} rows, passed over {bad:,} bad {'one' if bad == 1 else 'ones'}; "
         f"{summary['rows_per_second']:,.0f} rows per second\n"
     )
     if read["num_dropped_negatives"]:

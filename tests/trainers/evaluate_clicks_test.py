@@ -46,6 +46,19 @@ def test_metrics_of_a_raw_log(measure, expected):
     assert "best/ckpt" in printed
 
 
+def test_shares_of_unknown_values_are_told(measure, click_logs, expected, tmp_path):
+    lines = [line.split("\t") for line in click_logs["test"].read_text().splitlines()]
+    place = lines[0].index("c2")
+    for line in lines[1:51]:
+        line[place] = "never seen"
+    (tmp_path / "log.tsv").write_text("".join("\t".join(line) + "\n" for line in lines))
+    rows = expected[2][:, 1]
+    share = (50 + np.count_nonzero(rows[50:] == 0)) / 200
+    for arguments in ((), ("--streaming",)):
+        _, printed = measure(*arguments, test=tmp_path / "log.tsv")
+        assert f"; unknown values: c2 {share:.2%}" in printed.splitlines()[0]
+
+
 def test_prepared_data_have_the_same_metrics(measure, finished_click_run):
     (raw,), _ = measure()
     (prepared,), _ = measure(test=None, prepared=finished_click_run / "prepared")
