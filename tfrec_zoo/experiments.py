@@ -100,7 +100,8 @@ class TrainingConfig(Config):
         for name in self.NEED_VALIDATION:
             if value := getattr(self, name):
                 raise ValueError(
-                    f"{name}={value} needs validation data (--validation), and there is none"
+                    f"{name}={value} needs validation data (--validation, or that part of prepared "
+                    "data), and there is none"
                 )
 
 

@@ -108,7 +108,7 @@ def summarize(
         logging.warning("AUC is not defined: all labels are %d", labels[0])
     return {
         **metrics,
-        "click_rate": float(np.average(labels, weights=weights)),
+        "click_rate": float(np.average(labels.astype(np.float64), weights=weights)),
         "num_test_examples": len(labels),
     }
 

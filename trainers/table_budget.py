@@ -39,7 +39,7 @@ def check_tables(
     tables = sum(store.num_bytes for store in stores)
     needed = sum(_size_with_slots(store, optimizer) for store in stores)
     logging.info(
-        "tables %s, with the sums of %s %s",
+        "tables %s, with what %s keeps of each row %s",
         format_bytes(tables),
         optimizer.table_optimizer,
         format_bytes(needed),
@@ -51,7 +51,7 @@ def check_tables(
             for store, part in parts[:_SHOWN_TABLES]
         )
         raise ValueError(
-            f"the tables need {format_bytes(needed)} with the sums of {optimizer.table_optimizer}, "
+            f"the tables need {format_bytes(needed)} with what {optimizer.table_optimizer} keeps, "
             f"and {format_bytes(available)} of memory are free (largest: {largest}): prepare with "
             "a lower max_rows or a higher min_count, set qr_threshold, lower embedding_dim, or "
             "take rowwise_adagrad"

@@ -49,7 +49,7 @@ def test_tables_beyond_the_memory_are_refused_with_their_sizes():
     with pytest.raises(ValueError) as error:
         check_tables(STORES, OptimizerConfig(optimizer="adagrad"), 5 * 10**9)
     sentence = str(error.value)
-    assert "need 6.4 GB with the sums of adagrad, and 5.0 GB of memory are free" in sentence
+    assert "need 6.4 GB with what adagrad keeps, and 5.0 GB of memory are free" in sentence
     assert "largest: user 50,000,000 x 16 = 3.2 GB, film 2,000 x 16 = 128.0 kB" in sentence
 
 

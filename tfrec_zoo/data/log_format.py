@@ -1,6 +1,7 @@
 """Which files a log consists of, their format, and which column holds what."""
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,8 @@ class SessionColumns:
 def expand_paths(paths: str | os.PathLike | Iterable) -> list[Path]:
     """Returns the files that `paths` names, wildcards (`train-*.parquet`) replaced by what matches.
 
+    What matches is sorted by name, numbers in it by their value: `day_2` comes before `day_10`.
+
     Raises:
         FileNotFoundError: a file is missing, or nothing matches.
         ValueError: there is no name at all, or one is a folder.
@@ -71,7 +74,7 @@ def expand_paths(paths: str | os.PathLike | Iterable) -> list[Path]:
         if path.is_dir():
             raise ValueError(f"{path} is a folder, name the files in it: {path}/*.parquet")
         if not path.exists() and set("*?[") & set(path.name):
-            matches = sorted(path.parent.glob(path.name))
+            matches = sorted(path.parent.glob(path.name), key=_natural_key)
             if not matches:
                 raise FileNotFoundError(f"no file matches {path}")
             files += matches
@@ -82,6 +85,12 @@ def expand_paths(paths: str | os.PathLike | Iterable) -> list[Path]:
     if not files:
         raise ValueError("expected one log file or more, got none")
     return files
+
+
+def _natural_key(path: Path) -> list[tuple[int, int | str]]:
+    """Returns a sort key in which runs of digits count as numbers."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", path.name)
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
 
 
 def find_format(path: str | os.PathLike) -> str:
