@@ -15,7 +15,7 @@ from pathlib import Path
 from apache_beam.io.filesystems import FileSystems
 
 from tfrec_zoo.atomic_file import replace_file
-from tfrec_zoo.data.log_format import expand_paths
+from tfrec_zoo.data.log_format import expand_paths, natural_key
 
 _BYTES_A_COPY = 1 << 24
 
@@ -35,7 +35,7 @@ def list_files(paths: Iterable[str | os.PathLike]) -> list[str]:
         found = FileSystems.match([path])[0].metadata_list
         if not found:
             raise FileNotFoundError(f"no file matches {path}")
-        files += sorted(metadata.path for metadata in found)
+        files += sorted((metadata.path for metadata in found), key=natural_key)
     return files
 
 

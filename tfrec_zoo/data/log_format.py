@@ -74,7 +74,7 @@ def expand_paths(paths: str | os.PathLike | Iterable) -> list[Path]:
         if path.is_dir():
             raise ValueError(f"{path} is a folder, name the files in it: {path}/*.parquet")
         if not path.exists() and set("*?[") & set(path.name):
-            matches = sorted(path.parent.glob(path.name), key=_natural_key)
+            matches = sorted(path.parent.glob(path.name), key=lambda file: natural_key(file.name))
             if not matches:
                 raise FileNotFoundError(f"no file matches {path}")
             files += matches
@@ -87,9 +87,9 @@ def expand_paths(paths: str | os.PathLike | Iterable) -> list[Path]:
     return files
 
 
-def _natural_key(path: Path) -> list[tuple[int, int | str]]:
-    """Returns a sort key in which runs of digits count as numbers."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", path.name)
+def natural_key(name: str) -> list[tuple[int, int | str]]:
+    """Returns a sort key of a name in which runs of digits count as numbers."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", name)
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
 
 
