@@ -43,7 +43,7 @@ setup(
     packages=list_packages(),
     package_dir=PACKAGE_DIR,
     package_data={
-        "tfrec_zoo": ["data/specs/*.json"],
+        "tfrec_zoo": ["data/tables/specs/*.json"],
         "tfrec_zoo.trainers": ["recipes/*.json"],
     },
     python_requires=">=3.10,<3.14",

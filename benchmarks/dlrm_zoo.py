@@ -10,8 +10,8 @@ from dlrm_settings import BOTTOM_MLP, EMBEDDING_DIM, TOP_MLP, ClickData, Setting
 from dlrm_worker import run_side
 
 from tfrec_zoo.data.block_dataset import block_dataset
-from tfrec_zoo.data.click_schema import CategoricalFeature, ClickSchema, DenseFeature
-from tfrec_zoo.data.click_shards import ClickRows
+from tfrec_zoo.data.clicks.click_schema import CategoricalFeature, ClickSchema, DenseFeature
+from tfrec_zoo.data.clicks.click_shards import ClickRows
 from tfrec_zoo.experiments import DLRMExperiment
 from tfrec_zoo.quiet_start import quieten_tensorflow
 

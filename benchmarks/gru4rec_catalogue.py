@@ -53,8 +53,8 @@ def measure(num_items: int, num_blocks: int) -> dict[str, float]:
     import numpy as np
 
     from tfrec_zoo.data.block_dataset import block_dataset
-    from tfrec_zoo.data.planted_sessions import PlantedConfig, PlantedWorld
-    from tfrec_zoo.data.session_log import Sessions
+    from tfrec_zoo.data.sessions.planted_sessions import PlantedConfig, PlantedWorld
+    from tfrec_zoo.data.sessions.session_log import Sessions
     from tfrec_zoo.experiments import GRU4RecExperiment
     from tfrec_zoo.trainers.block_runner import make_block_runner
     from tfrec_zoo.trainers.gru4rec_task import GRU4RecTask

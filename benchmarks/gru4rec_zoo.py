@@ -6,7 +6,7 @@ import time
 
 from gru4rec_settings import Settings, report
 
-from tfrec_zoo.data.session_log import Sessions, read_session_log
+from tfrec_zoo.data.sessions.session_log import Sessions, read_session_log
 from tfrec_zoo.experiments import GRU4RecExperiment
 from tfrec_zoo.quiet_start import quieten_tensorflow
 from tfrec_zoo.run_folder import open_run_folder

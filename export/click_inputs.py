@@ -1,7 +1,7 @@
 """Raw values of click data as a model's inputs: what preparation did, in the graph that is served.
 
-Twin of `tfrec_zoo.data.click_encoding` in stock TensorFlow operations. Numbers are float [B, N], a
-column for each of `list_number_columns`, and texts string [B, F], one for each of
+Twin of `tfrec_zoo.data.clicks.click_encoding` in stock TensorFlow operations. Numbers are
+float [B, N], a column for each of `list_number_columns`, and texts string [B, F], one for each of
 `list_text_features`. Where a reader of logs refuses a row, a request is answered: a number that is
 infinite or, as a text, none counts as missing, and a value whose weight is none has the weight 0.
 """
@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfrec_zoo.data.click_encoding import find_rows
-from tfrec_zoo.data.click_schema import MISSING, CategoricalFeature, ClickSchema
+from tfrec_zoo.data.clicks.click_encoding import find_rows
+from tfrec_zoo.data.clicks.click_schema import MISSING, CategoricalFeature, ClickSchema
 from tfrec_zoo.export.tokens import split_tokens
 from tfrec_zoo.export.vocabulary_table import make_vocabulary_table
 from tfrec_zoo.vocabulary import Vocabulary

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from tfrec_zoo.data.click_encoding import encode_blocks
-from tfrec_zoo.data.click_schema import CategoricalFeature
-from tfrec_zoo.data.click_shards import ClickRows
-from tfrec_zoo.data.table_block import TableBlock, Values
+from tfrec_zoo.data.clicks.click_encoding import encode_blocks
+from tfrec_zoo.data.clicks.click_schema import CategoricalFeature
+from tfrec_zoo.data.clicks.click_shards import ClickRows
+from tfrec_zoo.data.tables.table_block import TableBlock, Values
 from tfrec_zoo.export.click_inputs import (
     find_separator,
     list_number_columns,

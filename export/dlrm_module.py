@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
-from tfrec_zoo.data.click_schema import ClickSchema
+from tfrec_zoo.data.clicks.click_schema import ClickSchema
 from tfrec_zoo.export.click_inputs import (
     Encoded,
     TextEncoder,

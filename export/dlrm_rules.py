@@ -5,7 +5,7 @@ import json
 import numpy as np
 import tensorflow as tf
 
-from tfrec_zoo.data.click_shards import ClickRows
+from tfrec_zoo.data.clicks.click_shards import ClickRows
 from tfrec_zoo.export.click_inputs import list_number_columns, list_text_features
 from tfrec_zoo.export.click_reference import UNKNOWN, Examples, Reference
 from tfrec_zoo.export.conformance import Export, Rule, require, require_signatures

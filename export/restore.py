@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar
 import tensorflow as tf
 
 from tfrec_zoo.config import PROGRAM_KEY, Config, parse_json_object
-from tfrec_zoo.data.click_schema import ClickSchema
+from tfrec_zoo.data.clicks.click_schema import ClickSchema
 from tfrec_zoo.experiments import DLRMExperiment, GRU4RecExperiment
 from tfrec_zoo.models.dlrm import DLRM
 from tfrec_zoo.models.gru4rec import GRU4Rec

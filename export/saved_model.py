@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfrec_zoo import __version__
-from tfrec_zoo.data.click_schema import FEATURES_NAME
+from tfrec_zoo.data.clicks.click_schema import FEATURES_NAME
 from tfrec_zoo.export.click_inputs import list_number_columns, list_text_features
 from tfrec_zoo.export.dlrm_module import DLRMModule, list_inputs
 from tfrec_zoo.export.gru4rec_module import GRU4RecModule

@@ -1,8 +1,8 @@
-"""Words of texts in the graph that is served: twin of `tfrec_zoo.data.tokens`."""
+"""Words of texts in the graph that is served: twin of `tfrec_zoo.data.tables.tokens`."""
 
 import tensorflow as tf
 
-from tfrec_zoo.data.tokens import SEPARATORS
+from tfrec_zoo.data.tables.tokens import SEPARATORS
 
 # TensorFlow's lower case goes by the context (the Greek sigma at the end of a word) and by the
 # language that the machine is set to: in Turkish 'I' loses its dot, in Lithuanian three letters

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from tfrec_zoo.data.click_schema import MISSING, CategoricalFeature, ClickSchema
+from tfrec_zoo.data.clicks.click_schema import MISSING, CategoricalFeature, ClickSchema
 from tfrec_zoo.export.click_inputs import (
     find_separator,
     list_number_columns,

@@ -6,8 +6,13 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfrec_zoo.data.click_schema import MISSING, CategoricalFeature, ClickSchema, DenseFeature
-from tfrec_zoo.data.farm_hash import fingerprint64
+from tfrec_zoo.data.clicks.click_schema import (
+    MISSING,
+    CategoricalFeature,
+    ClickSchema,
+    DenseFeature,
+)
+from tfrec_zoo.data.clicks.farm_hash import fingerprint64
 from tfrec_zoo.experiments import DLRMExperiment
 from tfrec_zoo.export.restore import RestoredDLRM
 from tfrec_zoo.models.dlrm import DLRM

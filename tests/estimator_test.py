@@ -7,8 +7,8 @@ import tensorflow as tf
 import tf_keras
 import tiny_runs
 
-from tfrec_zoo.data.planted_sessions import PlantedWorld
-from tfrec_zoo.data.session_log import write_session_log
+from tfrec_zoo.data.sessions.planted_sessions import PlantedWorld
+from tfrec_zoo.data.sessions.session_log import write_session_log
 from tfrec_zoo.estimator import NotFittedError, SessionRecommender
 from tfrec_zoo.models.gru4rec import GRU4Rec
 from tfrec_zoo.run_folder import RunFolder

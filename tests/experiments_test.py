@@ -6,7 +6,7 @@ from tfrec_zoo.config import list_options
 from tfrec_zoo.experiments import GRU4RecExperiment
 
 REFUSALS = [
-    # tfrec_zoo.data.batch_config
+    # tfrec_zoo.data.sessions.batch_config
     (
         {"batches": {"schedule": "windows"}},
         "schedule must be one of lanes, sessions, got 'windows'",

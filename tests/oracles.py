@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tfrec_zoo.data.session_log import Sessions
+from tfrec_zoo.data.sessions.session_log import Sessions
 
 
 def make_sessions(lengths: list[int], num_items: int, seed: int = 0) -> Sessions:

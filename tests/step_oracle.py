@@ -1,7 +1,7 @@
 """GRU4Rec's whole training step in NumPy float64, differentiated numerically.
 
 The oracle reads a step's events and draws out of the batch (that these are right is tested with
-`tfrec_zoo.data.session_batches`) and lists each event's negatives one by one.
+`tfrec_zoo.data.sessions.session_batches`) and lists each event's negatives one by one.
 """
 
 import numpy as np

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tfrec_zoo.data.table_files import read_table_blocks
-from tfrec_zoo.data.table_spec import TableSpec
+from tfrec_zoo.data.tables.table_files import read_table_blocks
+from tfrec_zoo.data.tables.table_spec import TableSpec
 
 
 def write(path: Path, text: str | bytes) -> Path:

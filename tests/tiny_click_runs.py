@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from tfrec_zoo.data.planted_click_table import planted_table_spec, write_planted_table
-from tfrec_zoo.data.planted_clicks import PlantedClicksConfig, PlantedClickWorld
+from tfrec_zoo.data.clicks.planted_click_table import planted_table_spec, write_planted_table
+from tfrec_zoo.data.clicks.planted_clicks import PlantedClicksConfig, PlantedClickWorld
 from tfrec_zoo.program import run_program
 from tfrec_zoo.trainers import dlrm, evaluate_clicks
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfrec_zoo.data.planted_sessions import PlantedConfig, PlantedWorld
-from tfrec_zoo.data.session_log import write_session_log
+from tfrec_zoo.data.sessions.planted_sessions import PlantedConfig, PlantedWorld
+from tfrec_zoo.data.sessions.session_log import write_session_log
 from tfrec_zoo.program import run_program
 from tfrec_zoo.trainers import gru4rec
 

@@ -22,7 +22,7 @@ import pandas as pd
 import tensorflow as tf
 
 from tfrec_zoo.config import list_options
-from tfrec_zoo.data.session_log import (
+from tfrec_zoo.data.sessions.session_log import (
     SessionColumns,
     SessionLog,
     Sessions,

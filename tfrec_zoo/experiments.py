@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from tfrec_zoo.config import Config, option
-from tfrec_zoo.data.batch_config import SessionBatchConfig
-from tfrec_zoo.data.click_batch_config import ClickBatchConfig
-from tfrec_zoo.data.click_preparation_config import ClickPreparationConfig
+from tfrec_zoo.data.clicks.click_batch_config import ClickBatchConfig
+from tfrec_zoo.data.clicks.click_preparation_config import ClickPreparationConfig
+from tfrec_zoo.data.sessions.batch_config import SessionBatchConfig
 from tfrec_zoo.losses.click_config import ClickLossConfig
 from tfrec_zoo.losses.ranking_config import RankingLossConfig
 from tfrec_zoo.models.dlrm_config import DLRMConfig

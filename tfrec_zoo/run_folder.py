@@ -27,7 +27,7 @@ from typing import Any
 
 from tfrec_zoo.atomic_file import replace_file
 from tfrec_zoo.config import Config, list_options, parse_json_object
-from tfrec_zoo.data.click_schema import FEATURES_NAME, ClickSchema
+from tfrec_zoo.data.clicks.click_schema import FEATURES_NAME, ClickSchema
 from tfrec_zoo.vocabulary import Vocabulary
 
 

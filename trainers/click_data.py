@@ -8,11 +8,11 @@ from typing import Any
 from absl import logging
 
 from tfrec_zoo.config import list_options, parse_json_object
-from tfrec_zoo.data.click_preparation import prepare_clicks
-from tfrec_zoo.data.click_preparation_config import ClickPreparationConfig
+from tfrec_zoo.data.clicks.click_preparation import prepare_clicks
+from tfrec_zoo.data.clicks.click_preparation_config import ClickPreparationConfig
+from tfrec_zoo.data.clicks.prepared_clicks import PreparedClicks, is_prepared_clicks
 from tfrec_zoo.data.log_format import expand_paths
-from tfrec_zoo.data.prepared_clicks import PreparedClicks, is_prepared_clicks
-from tfrec_zoo.data.table_spec import load_table_spec
+from tfrec_zoo.data.tables.table_spec import load_table_spec
 from tfrec_zoo.experiments import ClickLogConfig
 from tfrec_zoo.run_folder import RunFolder, write_json
 from tfrec_zoo.trainers.prepared_folder import replace_folder

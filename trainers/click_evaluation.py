@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from tfrec_zoo.data.click_shards import ClickRows, ClickTable
+from tfrec_zoo.data.clicks.click_shards import ClickRows, ClickTable
 from tfrec_zoo.metrics.clicks import click_metrics
 from tfrec_zoo.models.dlrm import DLRM
 

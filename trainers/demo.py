@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from tfrec_zoo.data.planted_sessions import PlantedConfig, PlantedWorld
-from tfrec_zoo.data.session_log import Sessions, write_session_log
+from tfrec_zoo.data.sessions.planted_sessions import PlantedConfig, PlantedWorld
+from tfrec_zoo.data.sessions.session_log import Sessions, write_session_log
 from tfrec_zoo.metrics.baselines import markov_ranks, popularity_ranks
 from tfrec_zoo.metrics.ranking import ranking_metrics
 from tfrec_zoo.program import run_program

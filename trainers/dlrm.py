@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags, logging
 
 from tfrec_zoo.config import list_options
-from tfrec_zoo.data.prepared_clicks import PreparedClicks
+from tfrec_zoo.data.clicks.prepared_clicks import PreparedClicks
 from tfrec_zoo.experiments import ClickLogConfig, DLRMExperiment
 from tfrec_zoo.program import define_config_flags, resolve_config, run_program
 from tfrec_zoo.run_folder import RunFolder, open_run_folder

@@ -11,7 +11,7 @@ Batch = dict[str, tf.Tensor]
 
 
 class DLRMStep(tf.Module):
-    """`step(batch, states) -> loss, states` for batches of `tfrec_zoo.data.click_batches`.
+    """`step(batch, states) -> loss, states` for batches of `tfrec_zoo.data.clicks.click_batches`.
 
     The distinct rows of a step are gathered once; gradients are taken with respect to them, and the
     optimizer writes them back: nothing in a step depends on the size of the tables. The gradients

@@ -5,10 +5,10 @@ from typing import Any
 
 from absl import logging
 
-from tfrec_zoo.data.click_batches import Block, ClickBatches
-from tfrec_zoo.data.click_schema import ClickSchema
-from tfrec_zoo.data.click_shards import ClickTable
-from tfrec_zoo.data.prepared_clicks import PreparedClicks
+from tfrec_zoo.data.clicks.click_batches import Block, ClickBatches
+from tfrec_zoo.data.clicks.click_schema import ClickSchema
+from tfrec_zoo.data.clicks.click_shards import ClickTable
+from tfrec_zoo.data.clicks.prepared_clicks import PreparedClicks
 from tfrec_zoo.experiments import DLRMExperiment
 from tfrec_zoo.models.dlrm import DLRM, list_stores
 from tfrec_zoo.run_folder import RunFolder

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from tfrec_zoo.data.click_schema import CategoricalFeature, ClickSchema
+from tfrec_zoo.data.clicks.click_schema import CategoricalFeature, ClickSchema
 from tfrec_zoo.export.restore import RestoredDLRM, restore_run
 from tfrec_zoo.trainers.dlrm_step import DLRMStep
 from tfrec_zoo.vocabulary import Vocabulary

@@ -18,7 +18,12 @@ import numpy as np
 from absl import flags, logging
 
 from tfrec_zoo.data.log_format import find_format
-from tfrec_zoo.data.session_log import SessionColumns, SessionLog, Sessions, read_session_log
+from tfrec_zoo.data.sessions.session_log import (
+    SessionColumns,
+    SessionLog,
+    Sessions,
+    read_session_log,
+)
 from tfrec_zoo.experiments import SessionLogConfig
 from tfrec_zoo.metrics.ranking import resolve_tie_rule
 from tfrec_zoo.program import run_program

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags, logging
 
-from tfrec_zoo.data.session_log import SessionColumns, SessionLog, Sessions, read_session_log
+from tfrec_zoo.data.sessions.session_log import (
+    SessionColumns,
+    SessionLog,
+    Sessions,
+    read_session_log,
+)
 from tfrec_zoo.experiments import GRU4RecExperiment
 from tfrec_zoo.metrics.ranking import TIE_RULE_ALIASES, TIE_RULES
 from tfrec_zoo.program import define_config_flags, resolve_config, run_program

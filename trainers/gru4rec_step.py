@@ -12,7 +12,7 @@ Batch = dict[str, tf.Tensor]
 
 
 class GRU4RecStep(tf.Module):
-    """`step(batch, states) -> loss, states` for batches of `tfrec_zoo.data.session_batches`.
+    """`step(batch, states) -> loss, states` for batches of `SessionBatches`.
 
     The rows of a batch are gathered once; gradients are taken with respect to them, and the
     optimizer writes them back: nothing in a step depends on the size of the catalogue (unless the

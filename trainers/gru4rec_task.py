@@ -11,8 +11,8 @@ import tensorflow as tf
 from absl import logging
 
 from tfrec_zoo.config import Config
-from tfrec_zoo.data.session_batches import Block, SessionBatches
-from tfrec_zoo.data.session_log import Sessions
+from tfrec_zoo.data.sessions.session_batches import Block, SessionBatches
+from tfrec_zoo.data.sessions.session_log import Sessions
 from tfrec_zoo.experiments import GRU4RecExperiment
 from tfrec_zoo.export.restore import restore_gru4rec
 from tfrec_zoo.models.gru4rec import GRU4Rec, States

@@ -20,14 +20,14 @@ from pathlib import Path
 from absl import flags, logging
 
 from tfrec_zoo.config import Config, option
-from tfrec_zoo.data.preparation import (
+from tfrec_zoo.data.sessions.preparation import (
     LogCounts,
     Preparation,
     PreparationConfig,
     RuleCount,
     prepare_sessions,
 )
-from tfrec_zoo.data.session_log import SessionColumns, read_session_log
+from tfrec_zoo.data.sessions.session_log import SessionColumns, read_session_log
 from tfrec_zoo.experiments import SessionLogConfig
 from tfrec_zoo.program import define_config_flags, resolve_config, run_program
 from tfrec_zoo.run_folder import write_json

@@ -15,9 +15,9 @@ from typing import Any
 
 from absl import flags, logging
 
-from tfrec_zoo.data.click_preparation import prepare_clicks
-from tfrec_zoo.data.click_preparation_config import ClickPreparationConfig
-from tfrec_zoo.data.table_spec import load_table_spec
+from tfrec_zoo.data.clicks.click_preparation import prepare_clicks
+from tfrec_zoo.data.clicks.click_preparation_config import ClickPreparationConfig
+from tfrec_zoo.data.tables.table_spec import load_table_spec
 from tfrec_zoo.program import define_config_flags, resolve_config, run_program
 from tfrec_zoo.trainers.preparation_progress import PreparationProgress
 from tfrec_zoo.trainers.prepared_folder import replace_folder, require_writable

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from absl import flags, logging
 
-from tfrec_zoo.data.click_preparation_config import ClickPreparationConfig
-from tfrec_zoo.data.table_spec import load_table_spec
+from tfrec_zoo.data.clicks.click_preparation_config import ClickPreparationConfig
+from tfrec_zoo.data.tables.table_spec import load_table_spec
 from tfrec_zoo.program import resolve_config, run_program
 from tfrec_zoo.trainers import prepare_clicks
 from tfrec_zoo.trainers.prepared_folder import replace_folder, require_writable
@@ -42,7 +42,7 @@ def prepare(beam_options: list[str]) -> None:
     _import_beam()
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from tfrec_zoo.data.beam_preparation import prepare_clicks_with_beam
+    from tfrec_zoo.data.beam.beam_preparation import prepare_clicks_with_beam
 
     logging.info("preparing %s into %s", ", ".join(FLAGS.input), FLAGS.output_dir)
     with _open_output(FLAGS.output_dir) as folder:
@@ -90,7 +90,7 @@ def _open_output(output: str) -> AbstractContextManager[str | Path]:
     In another file system than a disk, a folder is not renamed: it is new, and whole as soon as it
     has its summary, which is written last.
     """
-    from tfrec_zoo.data.beam_files import is_remote, list_folder
+    from tfrec_zoo.data.beam.beam_files import is_remote, list_folder
 
     if not is_remote(output):
         require_writable(Path(output), FLAGS.overwrite)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfrec_zoo.data.session_log import SessionColumns, SessionLog, write_session_log
+from tfrec_zoo.data.sessions.session_log import SessionColumns, SessionLog, write_session_log
 
 SUMMARY_NAME = "preparation.json"
 VOCABULARY_NAME = "vocabulary.tsv"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrec_zoo.data.session_log import Sessions
+from tfrec_zoo.data.sessions.session_log import Sessions
 from tfrec_zoo.metrics.baselines import markov_ranks, next_item_events, popularity_ranks
 from tfrec_zoo.metrics.ranking import (
     metrics_by_popularity,

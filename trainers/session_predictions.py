@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfrec_zoo.atomic_file import replace_file
 from tfrec_zoo.data.log_format import find_format
 from tfrec_zoo.data.log_writers import encode_ids, write_table
-from tfrec_zoo.data.session_log import Sessions
+from tfrec_zoo.data.sessions.session_log import Sessions
 from tfrec_zoo.item_index.top_items import top_items
 from tfrec_zoo.models.gru4rec import GRU4Rec
 from tfrec_zoo.trainers.session_evaluation import chunk_size, mark_candidates, pad_to

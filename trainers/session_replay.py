@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from tfrec_zoo.data.lanes import SILENT, schedule_lanes
+from tfrec_zoo.data.sessions.lanes import SILENT, schedule_lanes
 from tfrec_zoo.models.gru4rec import GRU4Rec, States
 
 _MAX_LANES = 512

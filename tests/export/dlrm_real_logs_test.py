@@ -9,12 +9,12 @@ import pytest
 import table_oracle
 import tensorflow as tf
 
-from tfrec_zoo.data.click_encoding import encode_blocks
-from tfrec_zoo.data.click_preparation import prepare_clicks
-from tfrec_zoo.data.click_preparation_config import ClickPreparationConfig
-from tfrec_zoo.data.prepared_clicks import PreparedClicks
-from tfrec_zoo.data.table_files import read_table_blocks
-from tfrec_zoo.data.table_spec import TableSpec, load_table_spec
+from tfrec_zoo.data.clicks.click_encoding import encode_blocks
+from tfrec_zoo.data.clicks.click_preparation import prepare_clicks
+from tfrec_zoo.data.clicks.click_preparation_config import ClickPreparationConfig
+from tfrec_zoo.data.clicks.prepared_clicks import PreparedClicks
+from tfrec_zoo.data.tables.table_files import read_table_blocks
+from tfrec_zoo.data.tables.table_spec import TableSpec, load_table_spec
 from tfrec_zoo.experiments import DLRMExperiment
 from tfrec_zoo.export.restore import RestoredDLRM
 from tfrec_zoo.export.saved_model import export_dlrm

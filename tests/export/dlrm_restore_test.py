@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from click_models import make_restored, save_weights, write_run
 
-from tfrec_zoo.data.click_schema import ClickSchema
+from tfrec_zoo.data.clicks.click_schema import ClickSchema
 from tfrec_zoo.export.restore import (
     RestoredDLRM,
     load_export,

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from click_models import Encoder, make_restored
 
-from tfrec_zoo.data.click_schema import ClickSchema
+from tfrec_zoo.data.clicks.click_schema import ClickSchema
 from tfrec_zoo.export import saved_model
 from tfrec_zoo.export.saved_model import export_dlrm, export_run
 from tfrec_zoo.export.warmup import read_warmup_requests

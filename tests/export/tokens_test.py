@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 import tensorflow as tf
 
-from tfrec_zoo.data.tokens import split_tokens
+from tfrec_zoo.data.tables.tokens import split_tokens
 from tfrec_zoo.export import tokens
 
 # Where the Unicode of the two libraries differs: 670 letters of version 14 or later, 622 of them

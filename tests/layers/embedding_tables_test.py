@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrec_zoo.data.click_schema import CategoricalFeature, ClickSchema
+from tfrec_zoo.data.clicks.click_schema import CategoricalFeature, ClickSchema
 from tfrec_zoo.layers.embedding_tables import EmbeddingTables
 from tfrec_zoo.layers.table_layout import TableSettings
 

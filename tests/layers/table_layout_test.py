@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfrec_zoo.data.click_schema import CategoricalFeature, ClickSchema
+from tfrec_zoo.data.clicks.click_schema import CategoricalFeature, ClickSchema
 from tfrec_zoo.layers.table_layout import TableSettings, lay_out, mixed_widths
 
 SCHEMA = ClickSchema(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrec_zoo.data.click_schema import CategoricalFeature, ClickSchema, DenseFeature
+from tfrec_zoo.data.clicks.click_schema import CategoricalFeature, ClickSchema, DenseFeature
 from tfrec_zoo.models.dlrm import DLRM, count_dense_weights, list_stores
 from tfrec_zoo.models.dlrm_config import DLRMConfig
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tfrec_zoo.data.click_schema import CategoricalFeature, ClickSchema, DenseFeature
-from tfrec_zoo.data.click_shards import ClickRows
+from tfrec_zoo.data.clicks.click_schema import CategoricalFeature, ClickSchema, DenseFeature
+from tfrec_zoo.data.clicks.click_shards import ClickRows
 from tfrec_zoo.metrics.clicks import click_metrics
 from tfrec_zoo.models.dlrm import DLRM
 from tfrec_zoo.models.dlrm_config import DLRMConfig

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tfrec_zoo.data.planted_clicks import PlantedClicksConfig, PlantedClickWorld
+from tfrec_zoo.data.clicks.planted_clicks import PlantedClicksConfig, PlantedClickWorld
 from tfrec_zoo.experiments import DLRMExperiment
 from tfrec_zoo.run_folder import open_run_folder
 from tfrec_zoo.trainers.click_evaluation import evaluate_clicks

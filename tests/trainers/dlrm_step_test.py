@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrec_zoo.data.click_batches import ClickBatches
-from tfrec_zoo.data.click_schema import CategoricalFeature, ClickSchema, DenseFeature
-from tfrec_zoo.data.click_shards import ClickRows
+from tfrec_zoo.data.clicks.click_batches import ClickBatches
+from tfrec_zoo.data.clicks.click_schema import CategoricalFeature, ClickSchema, DenseFeature
+from tfrec_zoo.data.clicks.click_shards import ClickRows
 from tfrec_zoo.experiments import DLRMExperiment
 from tfrec_zoo.models.dlrm import DLRM
 from tfrec_zoo.trainers.block_runner import make_block_runner

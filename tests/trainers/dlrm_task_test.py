@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from tfrec_zoo.data.planted_clicks import PlantedClicksConfig, PlantedClickWorld
+from tfrec_zoo.data.clicks.planted_clicks import PlantedClicksConfig, PlantedClickWorld
 from tfrec_zoo.experiments import DLRMExperiment
 from tfrec_zoo.trainers.dlrm_task import DLRMTask
 

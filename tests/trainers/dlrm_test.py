@@ -8,10 +8,10 @@ import tensorflow as tf
 import tiny_click_runs
 import tiny_runs
 
-from tfrec_zoo.data.click_preparation import prepare_clicks
-from tfrec_zoo.data.click_preparation_config import ClickPreparationConfig
-from tfrec_zoo.data.prepared_clicks import PreparedClicks
-from tfrec_zoo.data.table_spec import load_table_spec
+from tfrec_zoo.data.clicks.click_preparation import prepare_clicks
+from tfrec_zoo.data.clicks.click_preparation_config import ClickPreparationConfig
+from tfrec_zoo.data.clicks.prepared_clicks import PreparedClicks
+from tfrec_zoo.data.tables.table_spec import load_table_spec
 from tfrec_zoo.export.restore import restore_run
 from tfrec_zoo.metrics.clicks import click_metrics
 from tfrec_zoo.run_folder import RunFolder

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import tiny_click_runs
 
-from tfrec_zoo.data.prepared_clicks import PreparedClicks
+from tfrec_zoo.data.clicks.prepared_clicks import PreparedClicks
 from tfrec_zoo.export.restore import restore_run
 from tfrec_zoo.metrics.clicks import click_metrics
 from tfrec_zoo.trainers import evaluate

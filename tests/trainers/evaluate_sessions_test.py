@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from tfrec_zoo.data.session_log import SessionColumns, Sessions, read_session_log
+from tfrec_zoo.data.sessions.session_log import SessionColumns, Sessions, read_session_log
 from tfrec_zoo.experiments import GRU4RecExperiment
 from tfrec_zoo.export.restore import restore_gru4rec
 from tfrec_zoo.export.saved_model import export_gru4rec

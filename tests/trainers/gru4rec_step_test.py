@@ -6,7 +6,7 @@ import tensorflow as tf
 from oracles import make_sessions
 from step_oracle import StepOracle
 
-from tfrec_zoo.data.session_batches import SessionBatches
+from tfrec_zoo.data.sessions.session_batches import SessionBatches
 from tfrec_zoo.experiments import GRU4RecExperiment
 from tfrec_zoo.models.gru4rec import GRU4Rec
 from tfrec_zoo.trainers.block_runner import make_block_runner

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 from tiny_runs import WORLD
 
-from tfrec_zoo.data.planted_sessions import PlantedWorld
-from tfrec_zoo.data.session_log import Sessions
+from tfrec_zoo.data.sessions.planted_sessions import PlantedWorld
+from tfrec_zoo.data.sessions.session_log import Sessions
 from tfrec_zoo.experiments import GRU4RecExperiment
 from tfrec_zoo.export.restore import restore_gru4rec
 from tfrec_zoo.run_folder import open_run_folder

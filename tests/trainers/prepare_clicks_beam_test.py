@@ -45,8 +45,8 @@ def test_a_wrong_flag_is_not_taken_for_one_of_beam(tmp_path, files, monkeypatch,
 
 def test_the_folder_and_the_options_of_beam(tmp_path, files, monkeypatch, capsys):
     pytest.importorskip("apache_beam", reason="needs the extra tfrec-zoo[beam]")
-    from tfrec_zoo.data import beam_preparation
-    from tfrec_zoo.data.prepared_clicks import PreparedClicks
+    from tfrec_zoo.data.beam import beam_preparation
+    from tfrec_zoo.data.clicks.prepared_clicks import PreparedClicks
 
     received = []
     prepare = beam_preparation.prepare_clicks_with_beam

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from tfrec_zoo.data import click_preparation
-from tfrec_zoo.data.prepared_clicks import PreparedClicks
+from tfrec_zoo.data.clicks import click_preparation
+from tfrec_zoo.data.clicks.prepared_clicks import PreparedClicks
 from tfrec_zoo.trainers import prepare
 
 SPEC = {
@@ -143,7 +143,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, files, capsys, monkeypatch)
 def test_what_a_killed_preparation_left_is_cleared_away(tmp_path, files, monkeypatch):
     code = (
         "import sys, time\n"
-        "from tfrec_zoo.data import click_preparation\n"
+        "from tfrec_zoo.data.clicks import click_preparation\n"
         "from tfrec_zoo.trainers import prepare\n"
         "def hang(*arguments):\n"
         "    print('writing', flush=True)\n"

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tfrec_zoo.data.preparation import PreparationConfig, prepare_sessions
-from tfrec_zoo.data.session_log import SessionColumns, read_session_log
+from tfrec_zoo.data.sessions.preparation import PreparationConfig, prepare_sessions
+from tfrec_zoo.data.sessions.session_log import SessionColumns, read_session_log
 from tfrec_zoo.program import run_program
 from tfrec_zoo.trainers import prepare, prepared_folder
 from tfrec_zoo.vocabulary import Vocabulary

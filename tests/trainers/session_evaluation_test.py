@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from oracles import ACTIVATIONS, gru_step
 
-from tfrec_zoo.data.session_log import Sessions
+from tfrec_zoo.data.sessions.session_log import Sessions
 from tfrec_zoo.metrics.ranking import TIE_RULES
 from tfrec_zoo.models.gru4rec import GRU4Rec
 from tfrec_zoo.models.gru4rec_config import GRU4RecConfig

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from tfrec_zoo.data.click_schema import CategoricalFeature, ClickSchema
+from tfrec_zoo.data.clicks.click_schema import CategoricalFeature, ClickSchema
 from tfrec_zoo.layers.table_layout import TableSettings, lay_out
 from tfrec_zoo.optimizers.optimizer_config import OptimizerConfig
 from tfrec_zoo.trainers.table_budget import check_tables, format_bytes

@@ -8,7 +8,7 @@ kept as counts: how often a column is a target of the step, how often it was dra
 
 import numpy as np
 
-from tfrec_zoo.data.lanes import SILENT
+from tfrec_zoo.data.sessions.lanes import SILENT
 
 PADDING_ROW = 0
 

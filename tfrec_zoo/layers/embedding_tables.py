@@ -7,7 +7,7 @@ from typing import NamedTuple
 import tensorflow as tf
 import tf_keras
 
-from tfrec_zoo.data.click_schema import ClickSchema
+from tfrec_zoo.data.clicks.click_schema import ClickSchema
 from tfrec_zoo.layers.fused_table import FusedTable
 from tfrec_zoo.layers.table_layout import PADDING_ROW, Store, TablePart, TableSettings, lay_out
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfrec_zoo.data.click_schema import CategoricalFeature, ClickSchema
+from tfrec_zoo.data.clicks.click_schema import CategoricalFeature, ClickSchema
 
 PADDING_ROW = 0
 

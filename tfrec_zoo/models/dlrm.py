@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from tfrec_zoo.data.click_schema import ClickSchema
+from tfrec_zoo.data.clicks.click_schema import ClickSchema
 from tfrec_zoo.layers.cross import CrossLayers
 from tfrec_zoo.layers.embedding_tables import EmbeddingTables, Pooled
 from tfrec_zoo.layers.interactions import dot_interaction

@@ -3,7 +3,7 @@
 import tensorflow as tf
 import tf_keras
 
-from tfrec_zoo.data.click_schema import ClickSchema
+from tfrec_zoo.data.clicks.click_schema import ClickSchema
 from tfrec_zoo.layers.dropout import dropout
 from tfrec_zoo.layers.embedding_tables import EmbeddingTables, Pooled
 from tfrec_zoo.layers.gru import GRUCell

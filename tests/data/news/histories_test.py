@@ -6,7 +6,7 @@ import pytest
 
 from tfrec_zoo.data.news.histories import Histories
 from tfrec_zoo.data.news.time_split import describe_unseen, first_times, split_by_time
-from tfrec_zoo.data.session_log import Sessions, read_session_log, session_log_from_frame
+from tfrec_zoo.data.sessions.session_log import Sessions, read_session_log, session_log_from_frame
 from tfrec_zoo.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary([f"i{n}" for n in range(1, 8)], [1] * 7)

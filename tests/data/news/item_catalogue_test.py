@@ -9,7 +9,7 @@ from table_oracle import write
 
 from tfrec_zoo import atomic_file
 from tfrec_zoo.data.news.item_catalogue import ItemCatalogue
-from tfrec_zoo.data.table_spec import TableSpec, load_table_spec
+from tfrec_zoo.data.tables.table_spec import TableSpec, load_table_spec
 from tfrec_zoo.vocabulary import Vocabulary
 
 SPEC = TableSpec.from_dict(

@@ -15,8 +15,8 @@ from tfrec_zoo.data.news.planted_news_table import (
     write_planted_spec,
 )
 from tfrec_zoo.data.news.time_split import split_by_time
-from tfrec_zoo.data.session_log import read_session_log, write_session_log
-from tfrec_zoo.data.table_spec import load_table_spec
+from tfrec_zoo.data.sessions.session_log import read_session_log, write_session_log
+from tfrec_zoo.data.tables.table_spec import load_table_spec
 
 SMALL = PlantedNewsConfig(
     num_periods=3,

@@ -13,10 +13,10 @@ import numpy as np
 
 from tfrec_zoo.atomic_file import replace_folder
 from tfrec_zoo.config import parse_json_object
-from tfrec_zoo.data.click_schema import FEATURES_NAME, ClickSchema
-from tfrec_zoo.data.click_shards import ClickShards, ShardWriter
-from tfrec_zoo.data.prepared_clicks import SPEC_NAME, VOCABULARIES_NAME, vocabulary_path
-from tfrec_zoo.data.table_spec import load_table_spec
+from tfrec_zoo.data.clicks.click_schema import FEATURES_NAME, ClickSchema
+from tfrec_zoo.data.clicks.click_shards import ClickShards, ShardWriter
+from tfrec_zoo.data.clicks.prepared_clicks import SPEC_NAME, VOCABULARIES_NAME, vocabulary_path
+from tfrec_zoo.data.tables.table_spec import load_table_spec
 from tfrec_zoo.vocabulary import Vocabulary
 
 SUMMARY_NAME = "catalogue.json"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tfrec_zoo.data.session_log import SessionLog, Sessions
+from tfrec_zoo.data.sessions.session_log import SessionLog, Sessions
 from tfrec_zoo.vocabulary import Vocabulary
 
 TARGETS = ("all", "last")

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from tfrec_zoo.data.click_schema import CategoricalFeature, ClickSchema
-from tfrec_zoo.data.click_shards import ClickRows
+from tfrec_zoo.data.clicks.click_schema import CategoricalFeature, ClickSchema
+from tfrec_zoo.data.clicks.click_shards import ClickRows
 from tfrec_zoo.data.log_format import expand_paths
 from tfrec_zoo.data.news.catalogue_folder import read_catalogue_folder, write_catalogue_folder
 from tfrec_zoo.data.news.item_features import (
@@ -28,7 +28,7 @@ from tfrec_zoo.data.news.item_table import (
     make_items_of_ids,
     read_item_table,
 )
-from tfrec_zoo.data.table_spec import TableSpec
+from tfrec_zoo.data.tables.table_spec import TableSpec
 from tfrec_zoo.vocabulary import Vocabulary, as_text_ids
 
 MISSING_ITEMS = ("skip", "keep")

@@ -6,25 +6,25 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from tfrec_zoo.data.click_encoding import encode_blocks, fit_slots
-from tfrec_zoo.data.click_features import describe_feature
-from tfrec_zoo.data.click_schema import (
+from tfrec_zoo.data.clicks.click_encoding import encode_blocks, fit_slots
+from tfrec_zoo.data.clicks.click_features import describe_feature
+from tfrec_zoo.data.clicks.click_schema import (
     CategoricalFeature,
     ClickSchema,
     DenseFeature,
     VectorFeature,
 )
-from tfrec_zoo.data.click_shards import ClickRows
-from tfrec_zoo.data.number_statistics import (
+from tfrec_zoo.data.clicks.click_shards import ClickRows
+from tfrec_zoo.data.clicks.number_statistics import (
     NumberStatistics,
     list_measured,
     name_scale,
     take_numbers,
 )
-from tfrec_zoo.data.table_block import TableBlock
-from tfrec_zoo.data.table_columns import CategoricalColumn, DenseColumn
-from tfrec_zoo.data.table_spec import TableSpec
-from tfrec_zoo.data.value_codes import build_vocabulary
+from tfrec_zoo.data.clicks.value_codes import build_vocabulary
+from tfrec_zoo.data.tables.table_block import TableBlock
+from tfrec_zoo.data.tables.table_columns import CategoricalColumn, DenseColumn
+from tfrec_zoo.data.tables.table_spec import TableSpec
 from tfrec_zoo.vocabulary import Vocabulary
 
 _SAMPLING_SEED = 0

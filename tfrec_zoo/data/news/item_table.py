@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tfrec_zoo.data.table_block import TableBlock, Values
-from tfrec_zoo.data.table_files import read_table_blocks
-from tfrec_zoo.data.table_spec import TableSpec
+from tfrec_zoo.data.tables.table_block import TableBlock, Values
+from tfrec_zoo.data.tables.table_files import read_table_blocks
+from tfrec_zoo.data.tables.table_spec import TableSpec
 
 Paths = str | os.PathLike | Iterable[str | os.PathLike]
 

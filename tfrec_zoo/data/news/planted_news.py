@@ -23,7 +23,7 @@ import numpy as np
 
 from tfrec_zoo.data.news.hit_sums import HitSums
 from tfrec_zoo.data.news.planted_news_config import PlantedNewsConfig
-from tfrec_zoo.data.session_log import SessionLog
+from tfrec_zoo.data.sessions.session_log import SessionLog
 
 START_OF_LOG = 1_704_067_200  # 2024-01-01 00:00 UTC
 PERIOD_SECONDS = 3_600

@@ -10,7 +10,7 @@ import numpy as np
 
 from tfrec_zoo.atomic_file import replace_file
 from tfrec_zoo.data.news.planted_news import PlantedNewsWorld
-from tfrec_zoo.data.table_spec import TableSpec
+from tfrec_zoo.data.tables.table_spec import TableSpec
 
 ID_COLUMN, TIME_COLUMN, TITLE_COLUMN, VECTOR_COLUMN = "ItemId", "Published", "Title", "Taste"
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from tfrec_zoo.data.news.histories import Histories
-from tfrec_zoo.data.session_log import SessionLog
+from tfrec_zoo.data.sessions.session_log import SessionLog
 from tfrec_zoo.vocabulary import Vocabulary
 
 

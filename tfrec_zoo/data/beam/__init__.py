@@ -1,0 +1,1 @@
+"""The preparation of click data on Apache Beam."""

@@ -1,0 +1,1 @@
+"""Click data: features, preparation, shards, batches."""

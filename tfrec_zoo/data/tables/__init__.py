@@ -1,0 +1,1 @@
+"""Tables of any columns: what their columns are, and their rows in blocks."""
