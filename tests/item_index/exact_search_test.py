@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -116,6 +118,29 @@ def test_chunks_of_the_true_size():
     expected = np.argsort(-products, axis=1, kind="stable")[:, :20]
     np.testing.assert_array_equal(rows, expected + 1)
     np.testing.assert_array_equal(scores, np.take_along_axis(products, expected, axis=1))
+
+
+def read_memory(name):
+    """Returns a line of the process's status, in bytes."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
+def test_memory_does_not_grow_with_the_items_and_the_batch():
+    num_items, num_queries = 300_000, 512
+    search = ExactSearch(np.full(num_items, "an id", object), draw_vectors(num_items, seed=0))
+    queries = tf.constant(draw_vectors(num_queries, seed=1))
+    included = tf.constant(draw_rows(num_items, (num_queries, 100), seed=2))
+    answer = tf.function(
+        lambda: (search.search(queries, 20), search.search(queries, 20, included, included))
+    )
+    answer()
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+    before = read_memory("VmRSS")
+    answer()
+    all_scores = 4 * num_items * num_queries
+    assert read_memory("VmHWM") - before < all_scores / 4
 
 
 @pytest.mark.parametrize("chunk_items", [600], indirect=True)

@@ -106,20 +106,25 @@ class ExactSearch(tf.Module):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         if include_rows is not None:
             include_rows = _keep_first(tf.sort(include_rows, axis=1))
-        candidates = []
+            included_scores = tf.fill(tf.shape(include_rows), -math.inf)
+        candidates, done = [], []
         for number, chunk in enumerate(self.chunks):
             first_row = 1 + number * CHUNK_ITEMS
             # Two chunks at once: one is multiplied while the best of the other are sought.
-            with tf.control_dependencies([scores for scores, _ in candidates[-2:-1]]):
+            with tf.control_dependencies(done[-2:-1]):
                 products = tf.matmul(queries, chunk)
             if exclude_rows is not None:
                 products = _exclude(products, exclude_rows - first_row)
             if include_rows is None:
                 best, columns = best_columns(products, min(k, chunk.shape[1]))
                 candidates.append((best, columns + first_row))
+                done.append(best)
             else:
-                best = _pick(products, include_rows - first_row)
-                candidates.append((best, include_rows))
+                # An item is in one chunk alone; in the others it has -inf.
+                picked = _pick(products, include_rows - first_row)
+                included_scores = tf.maximum(included_scores, picked)
+                candidates = [(included_scores, include_rows)]
+                done.append(included_scores)
         return _merge(candidates, tf.shape(queries)[0], k)
 
 
