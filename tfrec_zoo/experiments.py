@@ -229,5 +229,6 @@ class DLRMExperiment(Config):
     model: DLRMConfig = field(default_factory=DLRMConfig)
     loss: ClickLossConfig = field(default_factory=ClickLossConfig)
     batches: ClickBatchConfig = field(default_factory=ClickBatchConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    # PyTorch adds 1e-10 to the root.
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(epsilon=1e-20))
     training: ClickTrainingConfig = field(default_factory=ClickTrainingConfig)

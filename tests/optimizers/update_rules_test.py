@@ -79,3 +79,13 @@ def test_rowwise_adagrad_keeps_one_number_a_row():
     first = np.array([[1 - 1.5 / 5**0.5, 1 - 0.5 / 5**0.5], [1.0, 1.0]])
     second = first - [[0.5 / 30**0.5, 3.5 / 30**0.5], [0.0, 1.0 / 2**0.5]]
     np.testing.assert_allclose(history, [first, second], rtol=1e-6)
+
+
+def test_the_guard_of_adagrad_is_a_choice():
+    gradient = tf.constant([1e-4])
+    for epsilon, wanted in ((1e-6, 1e-4 / np.sqrt(1e-8 + 1e-6)), (1e-20, 1.0)):
+        config = OptimizerConfig(optimizer="adagrad", epsilon=epsilon)
+        weights, _ = move(
+            config, tf.zeros(1), gradient, (tf.zeros(1),), tf.constant(1.0), tf.constant(1)
+        )
+        assert float(weights[0]) == pytest.approx(-wanted, rel=1e-4)

@@ -123,7 +123,8 @@ class Oracle:
                 rate = config.embedding_learning_rate or rate
             if config.optimizer == "adagrad":
                 self.sums[index] += gradient**2
-                gradient = gradient / np.sqrt(self.sums[index] + 1e-6)
+                # PyTorch's, whose guard is next to none.
+                gradient = gradient / (np.sqrt(self.sums[index]) + 1e-10)
             elif config.optimizer == "rowwise_adagrad":
                 square = gradient**2
                 if self.is_table[index]:

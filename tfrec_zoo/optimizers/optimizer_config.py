@@ -38,6 +38,11 @@ class OptimizerConfig(Config):
     initial_accumulator: float = option(
         0.0, "What the sums of squares of adagrad and rowwise_adagrad start at."
     )
+    epsilon: float = option(
+        1e-6,
+        "Guard of adagrad, g / sqrt(a + this): 1e-6 is GRU4Rec's; PyTorch's DLRM has next to none, "
+        "which matters in large batches, whose gradients are small.",
+    )
     momentum: float = option(
         0.0, "Classical momentum, applied after adaptation; touched rows only."
     )
@@ -88,6 +93,8 @@ class OptimizerConfig(Config):
             raise ValueError(
                 f"embedding_learning_rate must be positive, got {self.embedding_learning_rate}"
             )
+        if self.epsilon <= 0:
+            raise ValueError(f"epsilon must be positive, got {self.epsilon}")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must be in [0, 1), got {self.momentum}")
         for name in (
