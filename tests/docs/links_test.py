@@ -12,7 +12,8 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 CODE_BLOCK = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 FLAG = re.compile(r"(?<![\w-])--(?:\[no\])?([a-z_0-9]+)")
-PROGRAM = re.compile(r"\btfrec-[a-z0-9_]+")
+# Not the distribution with its extras, tfrec-zoo[faiss].
+PROGRAM = re.compile(r"\btfrec-[a-z0-9_]+\b(?!\[)")
 RECIPE = re.compile(r"--config=([a-z0-9_]+)(?![\w./])")
 # Run by `python -m`.
 OTHER_PROGRAMS = ["tfrec_zoo.trainers.prepare_clicks_beam"]
