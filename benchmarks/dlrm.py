@@ -5,7 +5,9 @@
 All sides get the same arrays (numbers on a log scale; values seen twice in the training rows have a
 row, all others share one), architecture (vectors of 16; bottom 512-256-64-16; dot; top 512-256-1),
 optimizer, batches, order and threads. They take turns, each in a fresh process; medians are quoted,
-and the ratio of neighbouring runs, since machines are noisy. Accuracy is quoted as the mean over
+and the ratio of neighbouring runs, since machines are noisy. Nothing else should run meanwhile:
+PyTorch's threads wait for each other in every layer, and next to other programs it can fall to a
+tenth of its speed, which would flatter the others. Accuracy is quoted as the mean over
 the seeds and, in brackets, the range. The peer needs torch, scikit-learn, tqdm and tensorboard;
 without --peer it is left out.
 """
