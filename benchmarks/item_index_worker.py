@@ -3,10 +3,12 @@
 Needs the zoo's `vocabulary` and `item_index` modules and the side's package.
 """
 
+import atexit
 import dataclasses
 import gc
 import json
 import resource
+import shutil
 import sys
 import tempfile
 import time
@@ -98,6 +100,7 @@ def make_milvus(index: ItemIndex, settings: Settings, **parameters: Any) -> Vect
     from tfrec_zoo.item_index.milvus_index import to_milvus
 
     folder = tempfile.mkdtemp(prefix="tfrec_milvus_")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     search = to_milvus(index, str(Path(folder) / "items.db"), "items", **parameters)
     # Loading waits for the index, which is otherwise built in the background.
     search.client.release_collection("items")
