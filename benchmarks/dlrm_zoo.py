@@ -13,6 +13,7 @@ from tfrec_zoo.data.block_dataset import block_dataset
 from tfrec_zoo.data.clicks.click_schema import CategoricalFeature, ClickSchema, DenseFeature
 from tfrec_zoo.data.clicks.click_shards import ClickRows
 from tfrec_zoo.experiments import DLRMExperiment
+from tfrec_zoo.freed_memory import keep_freed_memory
 from tfrec_zoo.quiet_start import quieten_tensorflow
 
 
@@ -22,6 +23,7 @@ class ZooSide:
     def __init__(self, settings: Settings, data: ClickData) -> None:
         """Makes the model and its batches."""
         quieten_tensorflow()
+        keep_freed_memory()
         import tensorflow as tf
 
         from tfrec_zoo.trainers.block_runner import make_block_runner

@@ -23,7 +23,7 @@ ORDER = [
     {"models"},
     {"experiments"},
     {"item_index"},
-    {"quiet_start"},
+    {"quiet_start", "freed_memory"},
     {"run_folder", "program"},
     {"export"},
     {"trainers"},

@@ -37,6 +37,7 @@ from tfrec_zoo.config import (
     parse_json_object,
     resolve_names,
 )
+from tfrec_zoo.freed_memory import keep_freed_memory
 from tfrec_zoo.quiet_start import quieten_tensorflow, set_up_logging
 
 ConfigType = TypeVar("ConfigType", bound=Config)
@@ -194,6 +195,7 @@ def _run(main: Callable[[], None], argv: list[str], flag_names: list[str]) -> No
             )
         set_up_logging()
         quieten_tensorflow()
+        keep_freed_memory()
         main()
     except flags.Error as error:
         _exit(2, f"{program}: error: {error}\nTry: {program} --help")
