@@ -62,15 +62,13 @@ class SessionRanker:
 
         Args:
             model: the network and its tables, V + 1 rows.
-            jit_compile: compile with XLA. Without it the ranks under a non-linear
-                `score_activation` may take a tie for a difference.
+            jit_compile: compile with XLA. Without it the ranks may take a tie for a difference.
         """
         self.model = model
         self._player = SessionPlayer(model)
-        # TensorFlow computes the last elements of an activation another way than the rest, XLA does
-        # not; a product alone is the same either way.
-        is_activated = model.config.score_activation != "linear"
-        self._score = tf.function(model.score, jit_compile=jit_compile and is_activated)
+        # TensorFlow computes the last elements of an activation another way than the rest, and on
+        # some processors the last columns of a product, too; XLA does not.
+        self._score = tf.function(model.score, jit_compile=jit_compile)
         # Apart from the scores, so that every comparison reads the same stored numbers: in one
         # function an activation may be computed twice, and not to the same bit.
         self._count = tf.function(count_competitors, jit_compile=jit_compile)

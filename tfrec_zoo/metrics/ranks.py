@@ -2,8 +2,9 @@
 
 import tensorflow as tf
 
-# Below this many rows a matrix product may go another way for its last columns, and then equal item
-# vectors do not get equal scores: XLA does so for one row (TensorFlow 2.21 on x86).
+# A matrix product may go another way for its last columns, and then equal item vectors do not get
+# equal scores. XLA does so below this many rows alone (TensorFlow 2.21 on x86); outside of XLA it
+# depends on the processor (oneDNN's kernels for AVX2 do so for any number of rows).
 MIN_EXACT_EVENTS = 8
 
 # Three counts, of as many columns at most, share an int32, so that the scores are read once: three
