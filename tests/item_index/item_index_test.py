@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfrec_zoo import atomic_file
 from tfrec_zoo.export.vocabulary_table import make_vocabulary_table
-from tfrec_zoo.item_index import index_folder
 from tfrec_zoo.item_index.item_index import ItemIndex
 
 WIDTH = 3
@@ -181,7 +181,7 @@ def test_a_saved_index_is_replaced_also_by_what_is_read_from_it(tmp_path):
 
 
 def test_without_an_exchange_of_folders_they_are_renamed(tmp_path, monkeypatch):
-    monkeypatch.setattr(index_folder.ctypes, "CDLL", lambda name: object())
+    monkeypatch.setattr(atomic_file.ctypes, "CDLL", lambda name: object())
     make_index("a").save(tmp_path / "index")
     make_index("b").save(tmp_path / "index")
     assert ItemIndex.load(tmp_path / "index").ids.tolist() == ["b"]
@@ -191,7 +191,7 @@ def test_without_an_exchange_of_folders_they_are_renamed(tmp_path, monkeypatch):
 def test_a_failed_save_leaves_the_index_that_was_there(tmp_path, monkeypatch):
     make_index("a").save(tmp_path / "index")
     monkeypatch.setattr(
-        index_folder, "_force_to_disk", lambda file: (_ for _ in ()).throw(OSError(28, "full"))
+        atomic_file, "_force_to_disk", lambda file: (_ for _ in ()).throw(OSError(28, "full"))
     )
     with pytest.raises(OSError, match="full"):
         make_index("b").save(tmp_path / "index")

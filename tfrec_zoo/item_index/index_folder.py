@@ -7,21 +7,15 @@ The folder is whole or not there. Where there was one before it stays until the 
 place, in one step where the system can exchange two folders (Linux).
 """
 
-import contextlib
-import ctypes
 import os
-import shutil
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from tfrec_zoo.atomic_file import replace_folder
+
 VECTORS_NAME = "vectors.npy"
 IDS_NAME = "ids.tsv"
-
-# Of Linux: paths relative to the working directory; swap two paths.
-_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 def write_index_folder(path: str | os.PathLike, ids: np.ndarray, vectors: np.ndarray) -> None:
@@ -31,13 +25,13 @@ def write_index_folder(path: str | os.PathLike, ids: np.ndarray, vectors: np.nda
         ValueError: `path` is something else than such a folder.
         OSError: the folder may not be written to, or the disk is full.
     """
-    with _replace_folder(Path(path).absolute()) as folder:
-        with open(folder / VECTORS_NAME, "wb") as file:
-            np.save(file, vectors)
-            _force_to_disk(file)
-        with open(folder / IDS_NAME, "wb") as file:
-            file.write("".join(f"{item_id}\n" for item_id in ids).encode())
-            _force_to_disk(file)
+    path = Path(path).absolute()
+    _refuse_other_content(path)
+    with replace_folder(path) as folder:
+        np.save(folder / VECTORS_NAME, vectors)
+        (folder / IDS_NAME).write_bytes("".join(f"{item_id}\n" for item_id in ids).encode())
+        # Something else may have come there in the meantime.
+        _refuse_other_content(path)
 
 
 def read_index_folder(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
@@ -71,24 +65,6 @@ def _read_files(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.array(text.split("\n")[:-1], dtype=object), vectors
 
 
-@contextlib.contextmanager
-def _replace_folder(path: Path) -> Iterator[Path]:
-    """Yields a new folder beside `path` to write to; at the end it takes the place of `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _refuse_other_content(path)
-    hidden = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
-    hidden.mkdir()
-    try:
-        yield hidden
-        _refuse_other_content(path)
-        if path.exists():
-            _exchange(hidden, path)
-        else:
-            hidden.rename(path)
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
-
-
 def _refuse_other_content(path: Path) -> None:
     if not path.exists():
         return
@@ -102,25 +78,6 @@ def _refuse_other_content(path: Path) -> None:
         )
 
 
-def _exchange(new: Path, old: Path) -> None:
-    """Makes `new` what `old` was, and the other way round."""
-    with contextlib.suppress(AttributeError):
-        names = os.fsencode(new), os.fsencode(old)
-        rename = ctypes.CDLL(None).renameat2
-        if rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:
-            return
-    # Not on this system or file system: for a moment there is none of the two.
-    aside = new.with_name(f"{new.name}.old")
-    old.rename(aside)
-    new.rename(old)
-    aside.rename(new)
-
-
 def _identify(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_ino, status.st_mtime_ns
-
-
-def _force_to_disk(file: object) -> None:
-    file.flush()
-    os.fsync(file.fileno())
