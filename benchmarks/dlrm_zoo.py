@@ -9,7 +9,7 @@ import numpy as np
 from dlrm_settings import BOTTOM_MLP, EMBEDDING_DIM, TOP_MLP, ClickData, Settings
 from dlrm_worker import run_side
 
-from tfrec_zoo.data.block_dataset import block_dataset
+from tfrec_zoo.data.block_dataset import BlockFeed
 from tfrec_zoo.data.clicks.click_schema import CategoricalFeature, ClickSchema, DenseFeature
 from tfrec_zoo.data.clicks.click_shards import ClickRows
 from tfrec_zoo.experiments import DLRMExperiment
@@ -55,6 +55,7 @@ class ZooSide:
             ],
         )
         self._task = DLRMTask(experiment, schema, self._examples(slice(0, data.num_train)))
+        self._feed = BlockFeed()
         self._run_block = make_block_runner(self._task.step, experiment.training.jit_compile)
 
     def _examples(self, rows: slice) -> ClickRows:
@@ -63,7 +64,7 @@ class ZooSide:
     def train_epoch(self) -> float:
         """Trains once over the training rows and returns the seconds."""
         start = time.perf_counter()
-        for block in block_dataset(self._task.blocks(0, 0)):
+        for block in self._feed(self._task.blocks(0, 0)):
             losses, _, _ = self._run_block(block, ())
         losses.numpy()
         return time.perf_counter() - start

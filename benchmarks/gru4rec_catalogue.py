@@ -52,7 +52,7 @@ def measure(num_items: int, num_blocks: int) -> dict[str, float]:
     """Returns the median milliseconds of a step, and megabytes."""
     import numpy as np
 
-    from tfrec_zoo.data.block_dataset import block_dataset
+    from tfrec_zoo.data.block_dataset import BlockFeed
     from tfrec_zoo.data.sessions.planted_sessions import PlantedConfig, PlantedWorld
     from tfrec_zoo.data.sessions.session_log import Sessions
     from tfrec_zoo.experiments import GRU4RecExperiment
@@ -70,7 +70,7 @@ def measure(num_items: int, num_blocks: int) -> dict[str, float]:
     task = GRU4RecTask(experiment, Sessions.from_log(log, vocabulary), vocabulary)
     run_block = make_block_runner(task.step, jit_compile=True)
     states, seconds = task.initial_states(), []
-    for index, block in enumerate(block_dataset(task.blocks(0, 0))):
+    for index, block in enumerate(BlockFeed()(task.blocks(0, 0))):
         start = time.perf_counter()
         losses, _, states = run_block(block, states)
         losses.numpy()

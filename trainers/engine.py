@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from tfrec_zoo.data.block_dataset import block_dataset
+from tfrec_zoo.data.block_dataset import BlockFeed
 from tfrec_zoo.experiments import TrainingConfig
 from tfrec_zoo.run_folder import RunFolder
 from tfrec_zoo.trainers.block_runner import make_block_runner
@@ -74,6 +74,7 @@ class Trainer:
         self._config = config
         self._folder = folder
         self._run_block = make_block_runner(task.step, config.jit_compile)
+        self._feed = BlockFeed()
         self._lane_states = task.initial_states()
         self._stored = CheckpointedState(self._lane_states)
         self.state = TrainingState(data_fingerprint=task.fingerprint)
@@ -164,7 +165,7 @@ class Trainer:
             self._task.unit,
         )
         try:
-            for block in block_dataset(self._task.blocks(state.epoch, state.block)):
+            for block in self._feed(self._task.blocks(state.epoch, state.block)):
                 # Before a block and never after the last one: what follows that is the epoch's end,
                 # which saves under the same number of steps.
                 self._maybe_save()

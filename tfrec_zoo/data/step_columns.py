@@ -41,17 +41,19 @@ def find_columns(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     keys <<= 32
     keys |= np.arange(num_rows + 1)
     keys.sort(axis=1)
-    places = keys & 0xFFFFFFFF
-    keys >>= 32
     is_new = np.empty(keys.shape, bool)
     is_new[:, 0] = True
-    np.not_equal(keys[:, 1:], keys[:, :-1], out=is_new[:, 1:])
-    column = np.cumsum(is_new, axis=1, dtype=np.int32) - 1
-    num_columns = round_up_columns(int(column[:, -1].max()) + 1, num_rows + 1)
+    np.greater_equal(keys[:, 1:] ^ keys[:, :-1], 1 << 32, out=is_new[:, 1:])
+    # Step by step, for what is scattered stays in the cache then.
+    distinct, column_of = [], np.empty(keys.shape, np.int32)
+    for step_keys, step_is_new, step_column_of in zip(keys, is_new, column_of, strict=True):
+        distinct.append(step_keys[step_is_new] >> 32)
+        step_column_of[step_keys & 0xFFFFFFFF] = np.cumsum(step_is_new, dtype=np.int32)
+    column_of -= 1
+    num_columns = round_up_columns(max(map(len, distinct)), num_rows + 1)
     columns = np.full((num_steps, num_columns), PADDING_ROW, np.int32)
-    np.put_along_axis(columns, column, keys.astype(np.int32), axis=1)
-    column_of = np.empty((num_steps, num_rows + 1), np.int32)
-    np.put_along_axis(column_of, places, column, axis=1)
+    for step_columns, step_rows in zip(columns, distinct, strict=True):
+        step_columns[: len(step_rows)] = step_rows
     return columns, column_of[:, 1:]
 
 
