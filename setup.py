@@ -72,6 +72,7 @@ setup(
         "console_scripts": [
             "tfrec-prepare = tfrec_zoo.trainers.prepare:main",
             "tfrec-gru4rec = tfrec_zoo.trainers.gru4rec:main",
+            "tfrec-ssr = tfrec_zoo.trainers.ssr:main",
             "tfrec-dlrm = tfrec_zoo.trainers.dlrm:main",
             "tfrec-evaluate = tfrec_zoo.trainers.evaluate:main",
             "tfrec-export = tfrec_zoo.export.main:main",

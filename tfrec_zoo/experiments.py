@@ -8,14 +8,19 @@ from typing import ClassVar
 from tfrec_zoo.config import Config, option
 from tfrec_zoo.data.clicks.click_batch_config import ClickBatchConfig
 from tfrec_zoo.data.clicks.click_preparation_config import ClickPreparationConfig
+from tfrec_zoo.data.news.history_batch_config import HistoryBatchConfig
+from tfrec_zoo.data.news.item_catalogue import MISSING_ITEMS
 from tfrec_zoo.data.sessions.batch_config import SessionBatchConfig
 from tfrec_zoo.losses.click_config import ClickLossConfig
+from tfrec_zoo.losses.contrastive_config import ContrastiveLossConfig
 from tfrec_zoo.losses.ranking_config import RankingLossConfig
 from tfrec_zoo.models.dlrm_config import DLRMConfig
 from tfrec_zoo.models.gru4rec_config import GRU4RecConfig
+from tfrec_zoo.models.ssr_config import SSRConfig
 from tfrec_zoo.optimizers.optimizer_config import OptimizerConfig
 
 _METRIC_NAME = re.compile(r"(recall|mrr|ndcg)@[1-9][0-9]*")
+_HISTORY_METRIC_NAME = re.compile(r"((un)?seen_)?(recall|mrr|ndcg)@[1-9][0-9]*|impression_auc")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +152,32 @@ class SessionTrainingConfig(TrainingConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class HistoryTrainingConfig(TrainingConfig):
+    """How long to train, when to look at the held-out sessions and impressions, what to keep."""
+
+    primary_metric: str = option(
+        "recall@20",
+        "Validation metric that picks the best checkpoint and stops early: recall, mrr or ndcg "
+        "with a cut-off, also as unseen_recall@20 or seen_recall@20, or impression_auc.",
+    )
+
+    def __post_init__(self) -> None:
+        """Refuses a metric that there is not."""
+        super().__post_init__()
+        if not _HISTORY_METRIC_NAME.fullmatch(self.primary_metric):
+            raise ValueError(
+                "primary_metric must be recall, mrr or ndcg with a cut-off, such as recall@20 or "
+                f"unseen_recall@20, or impression_auc, got {self.primary_metric!r}"
+            )
+
+    @property
+    def primary_cut_offs(self) -> tuple[int, ...]:
+        """The cut-off of the primary metric, if it has one."""
+        cut_off = self.primary_metric.partition("@")[2]
+        return (int(cut_off),) if cut_off else ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClickTrainingConfig(TrainingConfig):
     """How long to train, when to look at the validation examples, what to keep."""
 
@@ -232,3 +263,54 @@ class DLRMExperiment(Config):
     # PyTorch adds 1e-10 to the root.
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(epsilon=1e-20))
     training: ClickTrainingConfig = field(default_factory=ClickTrainingConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemLogConfig(SessionLogConfig):
+    """Session logs and the table of the items in them."""
+
+    item_columns: str = option(
+        "",
+        "Column specification of the table of items: a JSON file, or the name of one that comes "
+        "along (mind); empty: there is no table, an item is its id.",
+    )
+    min_count: int = option(
+        2, "How often a value must occur in the items of the training log to get its own row."
+    )
+    learn_from_all: bool = option(
+        False, "Learn the values of items from the whole table, not from clicked items alone."
+    )
+    missing_items: str = option(
+        "skip",
+        "Clicks on items that the table lacks: left out (skip), or kept as an id alone (keep).",
+        choices=MISSING_ITEMS,
+    )
+    exclude_history: bool = option(
+        True, "Items of a session are not recommended to it, nor are they candidates of a metric."
+    )
+
+    def __post_init__(self) -> None:
+        """Refuses a count without a meaning."""
+        super().__post_init__()
+        if self.min_count < 1:
+            raise ValueError(f"min_count must be at least 1, got {self.min_count}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SSRExperiment(Config):
+    """A run of SSR."""
+
+    PROGRAM: ClassVar[str] = "ssr"
+
+    data: ItemLogConfig = field(default_factory=ItemLogConfig)
+    model: SSRConfig = field(default_factory=SSRConfig)
+    loss: ContrastiveLossConfig = field(default_factory=ContrastiveLossConfig)
+    batches: HistoryBatchConfig = field(default_factory=HistoryBatchConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    training: HistoryTrainingConfig = field(default_factory=HistoryTrainingConfig)
+
+    def __post_init__(self) -> None:
+        """Refuses combinations that no group can see by itself."""
+        super().__post_init__()
+        if self.loss.logq_weight and not self.batches.shared_negatives:
+            raise ValueError("logq_weight needs shared negatives, but shared_negatives is off")

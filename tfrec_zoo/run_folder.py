@@ -8,6 +8,7 @@
     metrics.jsonl      a line for each validation
     metrics.json       the final metrics, flat
     tensorboard/       scalars
+    catalogue/         items with content: ids, encoded features, how new items are encoded
     prepared/          clicks: what a raw log was prepared into, where the run was given one
 
 Files are written beside their place and renamed into it, so that a killed process or a full disk
@@ -68,6 +69,11 @@ class RunFolder:
     def vocabularies_path(self) -> Path:
         """The folder of a click model's vocabularies."""
         return self.path / "vocabularies"
+
+    @property
+    def catalogue_path(self) -> Path:
+        """The folder of the items of a model that reads their content."""
+        return self.path / "catalogue"
 
     @property
     def prepared_path(self) -> Path:

@@ -5,7 +5,7 @@ from typing import Any
 
 from absl import logging
 
-from tfrec_zoo.experiments import DLRMExperiment, GRU4RecExperiment
+from tfrec_zoo.experiments import DLRMExperiment, GRU4RecExperiment, SSRExperiment
 from tfrec_zoo.run_folder import RunFolder
 from tfrec_zoo.trainers.engine import Task, Trainer
 
@@ -13,7 +13,7 @@ from tfrec_zoo.trainers.engine import Task, Trainer
 def run_in_folder(
     task: Task,
     folder: RunFolder,
-    experiment: GRU4RecExperiment | DLRMExperiment,
+    experiment: GRU4RecExperiment | DLRMExperiment | SSRExperiment,
     begin: Callable[[], None],
 ) -> dict[str, Any]:
     """Trains in an open run folder, or continues there, and loads the best weights.

@@ -1,5 +1,7 @@
 """SSR: vectors of sessions and of items, whose product says what comes next."""
 
+import math
+
 import tensorflow as tf
 import tf_keras
 
@@ -13,6 +15,8 @@ from tfrec_zoo.models.ssr_config import SSRConfig
 # Keys that keep the random numbers of one seed apart.
 _TABLES, _GRU, _LAYERS = 1, 2, 3
 _SEED_STRIDE = 7919
+# Each of the ages that are told apart is this much longer than the one before.
+_AGE_FACTOR = 1.5
 
 
 class SSR(tf_keras.Model):
@@ -21,9 +25,10 @@ class SSR(tf_keras.Model):
         x_j = sum over the features of item j of their vectors + dense_j D     [E]
         v_j = x_j W_item + b_item                                             [D]
         u   = max over time of GRU(x_1, ..., x_T), times W_session, + b       [D]
-        score(u, v_j) = u . v_j, of vectors of length 1 with `normalize`
+        score(u, v_j) = u . v_j + a(age of j), of vectors of length 1 with `normalize`
 
-    An item is nothing but its content, so that one which nobody has clicked has a vector as good
+    a is learned for each of `age_buckets` ages, and for one that is not known; without them it is
+    0. An item is nothing but its content, so that one which nobody has clicked has a vector as good
     as any. The id is content where the features have it.
     """
 
@@ -58,6 +63,11 @@ class SSR(tf_keras.Model):
         width = config.vector_dim
         self.session_layer = _linear(session_width, width, seed + _LAYERS + 1, "session")
         self.item_layer = _linear(config.embedding_dim, width, seed + _LAYERS + 2, "item")
+        self.age_scores = None
+        if config.age_buckets:
+            self.age_scores = self.add_weight(
+                name="age_scores", shape=[config.age_buckets + 1], initializer="zeros"
+            )
         # Keras would build a model whose own `build` does not say so again at its first call.
         self.built = True
 
@@ -85,6 +95,20 @@ class SSR(tf_keras.Model):
     def item_vectors(self, inputs: tf.Tensor) -> tf.Tensor:
         """Returns v, float [I, D], of inputs x, float [I, E]."""
         return self._finish(self.item_layer(inputs))
+
+    def score_ages(self, ages: tf.Tensor) -> tf.Tensor:
+        """Returns a, float of the shape of `ages`.
+
+        Args:
+            ages: float, what has passed since an item came up, in the unit of the times. What has
+                not come up before a request, -inf among it, is of the age that is not known.
+        """
+        if self.age_scores is None:
+            return tf.zeros_like(ages)
+        steps = tf.math.log(1.0 + tf.maximum(ages, 0.0) / self.config.age_unit)
+        buckets = 1 + tf.cast(steps / math.log(_AGE_FACTOR), tf.int32)
+        buckets = tf.minimum(buckets, self.config.age_buckets)
+        return tf.gather(self.age_scores, tf.where(ages > 0, buckets, 0))
 
     def session_vectors(
         self, inputs: tf.Tensor, lengths: tf.Tensor, noise: tf.Tensor | None = None

@@ -28,6 +28,14 @@ class SSRConfig(Config):
     table_init_scale: float = option(
         0.0, "Rows start in U(-s, s) with this s; 0: sqrt(1 / rows of the feature)."
     )
+    age_buckets: int = option(
+        0,
+        "Recency: what an item's age at the time of the request adds to its score, learned for "
+        "this many ages, each half as long again as the one before; 0: nothing.",
+    )
+    age_unit: float = option(
+        900.0, "The first of the ages ends here, in the unit of the times (seconds)."
+    )
 
     def __post_init__(self) -> None:
         """Refuses sizes and combinations without a meaning."""
@@ -37,5 +45,10 @@ class SSRConfig(Config):
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.item_dropout < 1:
             raise ValueError(f"item_dropout must be in [0, 1), got {self.item_dropout}")
+        if self.age_buckets < 0 or self.age_unit <= 0:
+            raise ValueError(
+                "age_buckets must be 0 or positive and age_unit positive, got "
+                f"{self.age_buckets} and {self.age_unit}"
+            )
         if self.table_init_scale < 0:
             raise ValueError(f"table_init_scale must be 0 or positive, got {self.table_init_scale}")

@@ -1,0 +1,95 @@
+"""Trains SSR on session logs and the content of items, evaluates it, and exports it.
+
+    tfrec-ssr --train=clicks.tsv.gz --items=articles.tsv.gz --item_columns=mind --run_dir=run
+    tfrec-ssr --train=clicks.tsv.gz --test_time=1573516800 --run_dir=run --export_dir=served
+
+Without a table of items an item is its id. Started again by the same command, it continues where it
+was interrupted.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from absl import flags, logging
+
+from tfrec_zoo.experiments import SSRExperiment
+from tfrec_zoo.program import define_config_flags, resolve_config, run_program
+from tfrec_zoo.run_folder import RunFolder, open_run_folder
+from tfrec_zoo.trainers.gru4rec import (
+    RECIPES,
+    define_metric_flags,
+    format_metrics,
+    parse_cut_offs,
+)
+from tfrec_zoo.trainers.news_data import NewsData, check_data_flags, define_data_flags, load_news
+
+if TYPE_CHECKING:
+    from tfrec_zoo.trainers.ssr_task import SSRTask
+
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    """Defines the trainer's flags."""
+    define_config_flags(SSRExperiment)
+    define_data_flags()
+    flags.DEFINE_string("run_dir", None, "Run folder, made or continued.", required=True)
+    flags.DEFINE_string("export_dir", None, "Where a SavedModel version is written at the end.")
+    define_metric_flags()
+
+
+def train() -> None:
+    """Runs the program."""
+    experiment = resolve_config(SSRExperiment, RECIPES)
+    check_data_flags(experiment)
+    cut_offs = parse_cut_offs(FLAGS.k)
+    data = load_news(experiment)
+    if "validation" not in data.held_out:
+        experiment.training.refuse_missing_validation()
+
+    from tfrec_zoo.trainers.ssr_task import SSRTask, train_in_folder
+
+    with open_run_folder(FLAGS.run_dir, experiment) as folder:
+        task = SSRTask(
+            experiment,
+            data.catalogue,
+            data.examples,
+            validation=data.held_out.get("validation"),
+            cut_offs=cut_offs,
+            tie_rule=FLAGS.tie_rule,
+        )
+        metrics = train_in_folder(task, folder, data.catalogue, experiment)
+        metrics |= evaluate(task, data, cut_offs)
+        folder.write_metrics(metrics)
+        if FLAGS.export_dir:
+            export(folder)
+
+
+def evaluate(task: SSRTask, data: NewsData, cut_offs: tuple[int, ...]) -> dict[str, Any]:
+    """Returns the metrics of the test part; nothing where there is none."""
+    from tfrec_zoo.trainers.history_evaluation import evaluate_held_out
+
+    if "test" not in data.held_out:
+        return {}
+    metrics = evaluate_held_out(task.ranker, data.held_out["test"], cut_offs, FLAGS.tie_rule)
+    logging.info("test: %s", format_metrics(metrics))
+    return metrics
+
+
+def export(folder: RunFolder) -> None:
+    """Exports the run's best checkpoint."""
+    from tfrec_zoo.export.restore import restore_run
+    from tfrec_zoo.export.saved_model import export_run
+
+    path = export_run(restore_run(folder), FLAGS.export_dir)
+    logging.info("exported to %s", path)
+
+
+def main() -> None:
+    """Entry of `tfrec-ssr`."""
+    run_program(train, define_flags)
+
+
+if __name__ == "__main__":
+    main()
