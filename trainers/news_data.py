@@ -118,7 +118,7 @@ def load_news(experiment: SSRExperiment) -> NewsData:
             of_part = _make_histories(experiment, logs[part], catalogue, FLAGS.test_targets, part)
             log_unseen(part, of_part, seen_rows)
         shown = _look_up(impressions[part], catalogue, part) if part in impressions else None
-        held_out[part] = HeldOut(of_part, seen_rows, candidates, shown)
+        held_out[part] = HeldOut(batches.max_history, of_part, seen_rows, candidates, shown)
     return NewsData(catalogue, examples, held_out)
 
 

@@ -4,7 +4,6 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
-
 from tfrec_zoo.data.news.held_out import HeldOut
 from tfrec_zoo.data.news.history_batches import Block, HistoryBatches
 from tfrec_zoo.data.news.item_catalogue import ItemCatalogue

@@ -114,7 +114,7 @@ class HistoryBatches:
         order = rng.permutation(self.num_examples)
         lengths = self._examples.lengths[order]
         pieces, shorter = [], 0
-        for width in _list_widths(self._examples.histories.max_history):
+        for width in list_widths(self._examples.histories.max_history):
             chosen = order[(lengths > shorter) & (lengths <= width)]
             num_steps = self._num_steps(width, len(chosen))
             size = num_steps * self.config.batch_size
@@ -221,7 +221,7 @@ class HistoryBatches:
         return found
 
 
-def _list_widths(max_history: int) -> list[int]:
+def list_widths(max_history: int) -> list[int]:
     """Returns the widths that histories are padded to, rising up to `max_history`."""
     widths, width = [], _FIRST_WIDTH
     while width < max_history:
