@@ -62,8 +62,23 @@ class GRUCell(tf_keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
         """Returns the next state float [B, H] from inputs float [B, E] and state float [B, H]."""
-        projected = tf.matmul(inputs, self.kernel) if self.projects_input else inputs
-        candidate, reset, update = tf.split(projected + self.bias, 3, axis=1)
+        return self.advance(self.project(inputs), state)
+
+    def project(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Returns v float [..., 3 H] of inputs float [..., E]: all that needs no state."""
+        if not self.projects_input:
+            return inputs + self.bias
+        if inputs.shape.rank == 2:
+            return tf.matmul(inputs, self.kernel) + self.bias
+        # One product for the clicks of all steps.
+        shape = tf.concat([tf.shape(inputs)[:-1], [3 * self.units]], axis=0)
+        rows = tf.matmul(tf.reshape(inputs, [-1, inputs.shape[-1]]), self.kernel)
+        projected = tf.ensure_shape(tf.reshape(rows, shape), [*inputs.shape[:-1], 3 * self.units])
+        return projected + self.bias
+
+    def advance(self, projected: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
+        """Returns the next state float [B, H] from v float [B, 3 H] and the state float [B, H]."""
+        candidate, reset, update = tf.split(projected, 3, axis=1)
         reset_gate, update_gate = tf.split(tf.matmul(state, self.gate_kernel), 2, axis=1)
         reset = tf.sigmoid(reset + reset_gate)
         update = tf.sigmoid(update + update_gate)

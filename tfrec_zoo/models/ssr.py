@@ -137,11 +137,12 @@ class SSR(tf_keras.Model):
         shape = [batch_size, self.config.hidden_dim]
         # The state is within (-1, 1), so -1 is below every output that can be pooled.
         start = tf.fill(shape, -1.0) if pooling == "max" else tf.zeros(shape)
-        inputs, is_click = tf.transpose(inputs, [1, 0, 2]), tf.transpose(is_click)
+        inputs = self.cell.project(tf.transpose(inputs, [1, 0, 2]))
+        is_click = tf.transpose(is_click)
 
         def advance(step: tf.Tensor, state: tf.Tensor, pooled: tf.Tensor) -> tuple:
             is_valid = is_click[step][:, None]
-            new = self.cell(inputs[step], state)
+            new = self.cell.advance(inputs[step], state)
             if pooling == "max":
                 pooled = tf.where(is_valid, tf.maximum(pooled, new), pooled)
             elif pooling == "mean":
