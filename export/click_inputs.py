@@ -129,6 +129,18 @@ def join_features(parts: Sequence[Encoded], schema: ClickSchema) -> Encoded:
     return Encoded(schema.categorical, arrange([part.rows for part in parts]), weights)
 
 
+def encode_features(
+    encoder: "TextEncoder", numbers: tf.Tensor | None, texts: tf.Tensor | None, schema: ClickSchema
+) -> Encoded:
+    """Returns all categorical features of raw numbers and texts; without any, no rows."""
+    if not schema.categorical:
+        return Encoded((), tf.zeros([0, 0], tf.int32))
+    parts = [] if texts is None else encoder.encode(texts)
+    if any(feature.kind == "buckets" for feature in schema.categorical):
+        parts.append(encode_buckets(numbers, schema))
+    return join_features(parts, schema)
+
+
 class TextEncoder(tf.Module):
     """The texts of categorical features -> rows and their weights.
 

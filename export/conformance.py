@@ -5,7 +5,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,14 @@ import tensorflow as tf
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
-from tfrec_zoo.export.restore import RestoredDLRM, RestoredGRU4Rec, load_export, restore_run
+from tfrec_zoo.data.news.item_catalogue import ItemCatalogue
+from tfrec_zoo.export.restore import (
+    AnyRestored,
+    RestoredSSR,
+    load_export,
+    open_export,
+    restore_run,
+)
 from tfrec_zoo.export.version_folder import list_versions
 
 Tensor = tuple[str, list[int]]
@@ -76,13 +83,24 @@ class Export:
         return tf.saved_model.load(str(self.path), tags=["serve"])
 
     @functools.cached_property
-    def restored(self) -> RestoredGRU4Rec | RestoredDLRM:
-        """The Python model: of the checkpoint that was exported, or of the weights inside."""
+    def restored(self) -> AnyRestored:
+        """The Python model: of the checkpoint that was exported, or of the weights inside.
+
+        The items of an SSR are those inside, in either case: they may be newer than its run's.
+        """
         if not self.run_dir:
             return load_export(self.path)
         checkpoint = self.config["export"]["checkpoint"]
         require(checkpoint, "the export is not of a run, so there is no run to compare it with")
-        return restore_run(self.run_dir, str(Path(self.run_dir) / checkpoint))
+        restored = restore_run(self.run_dir, str(Path(self.run_dir) / checkpoint))
+        if not isinstance(restored, RestoredSSR):
+            return restored
+        catalogue = ItemCatalogue.load(open_export(self.path).catalogue_path)
+        require(
+            catalogue.schema == restored.catalogue.schema,
+            "its items have other features than those of the run",
+        )
+        return replace(restored, catalogue=catalogue)
 
     def ask(self, signature: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         """Returns what a signature answers to inputs."""

@@ -7,10 +7,8 @@ import tensorflow as tf
 
 from tfrec_zoo.data.clicks.click_schema import ClickSchema
 from tfrec_zoo.export.click_inputs import (
-    Encoded,
     TextEncoder,
-    encode_buckets,
-    join_features,
+    encode_features,
     list_number_columns,
     list_text_features,
     parse_numbers,
@@ -97,7 +95,7 @@ class DLRMModule(tf.Module):
 
     def predict(self, dense: tf.Tensor | None = None, sparse: tf.Tensor | None = None) -> Answer:
         """Answers raw numbers and texts, see the class."""
-        encoded = self._encode(dense, sparse)
+        encoded = encode_features(self._texts, dense, sparse, self._schema)
         values = transform_numbers(dense, self._schema) if self._schema.dense else None
         return self._answer(values, encoded.rows, encoded.weights)
 
@@ -121,12 +119,6 @@ class DLRMModule(tf.Module):
         ]
         is_row = (rows >= 0) & (rows < tf.constant(limits))
         return self._answer(dense_values, tf.where(is_row, rows, 0), row_weights)
-
-    def _encode(self, numbers: tf.Tensor | None, texts: tf.Tensor | None) -> Encoded:
-        parts = [] if texts is None else self._texts.encode(texts)
-        if any(feature.kind == "buckets" for feature in self._schema.categorical):
-            parts.append(encode_buckets(numbers, self._schema))
-        return join_features(parts, self._schema)
 
     def _answer(
         self, values: tf.Tensor | None, rows: tf.Tensor, row_weights: tf.Tensor | None

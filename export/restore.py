@@ -6,22 +6,27 @@ under, and the weights alone are read into it.
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import tensorflow as tf
 
-from tfrec_zoo.config import PROGRAM_KEY, Config, parse_json_object
-from tfrec_zoo.data.clicks.click_schema import ClickSchema
-from tfrec_zoo.experiments import DLRMExperiment, GRU4RecExperiment
+from tfrec_zoo.config import PROGRAM_KEY
+from tfrec_zoo.experiments import GRU4RecExperiment
+from tfrec_zoo.export.restored import (
+    EXPORT_KEY,
+    AnyRestored,
+    ExportFolder,
+    RestoredDLRM,
+    RestoredGRU4Rec,
+    RestoredSSR,
+)
 from tfrec_zoo.models.dlrm import DLRM
 from tfrec_zoo.models.gru4rec import GRU4Rec
+from tfrec_zoo.models.ssr import SSR
 from tfrec_zoo.run_folder import RunFolder
-from tfrec_zoo.vocabulary import Vocabulary
 
-# What an export adds to the config.json of a run.
-EXPORT_KEY = "export"
 # What reading a checkpoint of other variables ends in.
 _MISFITS = (
     AssertionError,
@@ -30,105 +35,14 @@ _MISFITS = (
     tf.errors.InvalidArgumentError,
 )
 
-Restored = TypeVar("Restored", "RestoredGRU4Rec", "RestoredDLRM")
+Restored = TypeVar("Restored", "RestoredGRU4Rec", "RestoredSSR", "RestoredDLRM")
 Folder = str | os.PathLike | RunFolder
+_KINDS = {
+    kind.experiment_class.PROGRAM: kind for kind in (RestoredGRU4Rec, RestoredSSR, RestoredDLRM)
+}
 
 
-@dataclass(frozen=True)
-class RestoredGRU4Rec:
-    """A trained GRU4Rec and what belongs to it.
-
-    Attributes:
-        model: the network and its tables, ready for inference.
-        vocabulary: raw ids <-> rows of the tables.
-        experiment: how it was trained.
-        checkpoint: TensorFlow's name of where its weights come from; None: from memory.
-        run: the folder of its run, None where there is none.
-    """
-
-    experiment_class: ClassVar[type[Config]] = GRU4RecExperiment
-    sources: ClassVar[str] = "vocabulary"
-
-    model: GRU4Rec
-    vocabulary: Vocabulary
-    experiment: GRU4RecExperiment
-    checkpoint: str | None = None
-    run: RunFolder | None = None
-
-    @classmethod
-    def rebuild(
-        cls, folder: RunFolder, experiment: GRU4RecExperiment, model_class: type[GRU4Rec] | None
-    ) -> "RestoredGRU4Rec":
-        """Returns the model of a folder's files, with its initial weights."""
-        vocabulary = folder.load_vocabulary()
-        model = (model_class or GRU4Rec)(experiment.model, vocabulary.num_rows)
-        return cls(model, vocabulary, experiment)
-
-
-@dataclass(frozen=True)
-class RestoredDLRM:
-    """A trained DLRM and what belongs to it.
-
-    Attributes:
-        model: the network and its tables, ready for inference.
-        schema: the features.
-        vocabularies: name of a feature -> its vocabulary, for all features that have one.
-        experiment: how it was trained.
-        checkpoint: TensorFlow's name of where its weights come from; None: from memory.
-        run: the folder of its run, None where there is none.
-        spec: the JSON values of the column specification; None where none was used.
-    """
-
-    experiment_class: ClassVar[type[Config]] = DLRMExperiment
-    sources: ClassVar[str] = "features"
-
-    model: DLRM
-    schema: ClickSchema
-    vocabularies: Mapping[str, Vocabulary]
-    experiment: DLRMExperiment
-    checkpoint: str | None = None
-    run: RunFolder | None = None
-    spec: Mapping[str, Any] | None = None
-
-    def __post_init__(self) -> None:
-        """Checks that each feature with a vocabulary has it, of the table's rows."""
-        for feature in self.schema.categorical:
-            if feature.kind != "vocabulary":
-                continue
-            if feature.name not in self.vocabularies:
-                raise ValueError(f"feature {feature.name} has no vocabulary: pass it, too")
-            num_rows = self.vocabularies[feature.name].num_rows
-            if num_rows != feature.num_rows:
-                raise ValueError(
-                    f"feature {feature.name} has {feature.num_rows} rows and its vocabulary "
-                    f"{num_rows}: they are not of one run"
-                )
-
-    @classmethod
-    def rebuild(
-        cls, folder: RunFolder, experiment: DLRMExperiment, model_class: type[DLRM] | None
-    ) -> "RestoredDLRM":
-        """Returns the model of a folder's files, with its initial weights."""
-        schema, spec = folder.load_schema(), None
-        if folder.spec_path.is_file():
-            spec = parse_json_object(folder.spec_path.read_text(encoding="utf-8"))
-        model = (model_class or DLRM)(experiment.model, schema)
-        return cls(model, schema, folder.load_vocabularies(), experiment, spec=spec)
-
-
-_KINDS = {kind.experiment_class.PROGRAM: kind for kind in (RestoredGRU4Rec, RestoredDLRM)}
-
-
-class ExportFolder(RunFolder):
-    """The assets of an export: the files of a run folder, those of vocabularies beside them."""
-
-    @property
-    def vocabularies_path(self) -> Path:
-        """The folder of a click model's vocabularies."""
-        return self.path
-
-
-def restore_run(run_folder: Folder, which: str = "best") -> RestoredGRU4Rec | RestoredDLRM:
+def restore_run(run_folder: Folder, which: str = "best") -> AnyRestored:
     """Rebuilds the model of a run folder, whichever it is, from one of its checkpoints.
 
     Args:
@@ -154,6 +68,16 @@ def restore_gru4rec(
     return _restore(RestoredGRU4Rec, _as_folder(run_folder), which, model_class)
 
 
+def restore_ssr(
+    run_folder: Folder, which: str = "best", model_class: type[SSR] = SSR
+) -> RestoredSSR:
+    """Rebuilds the SSR of a run folder; `model_class` is the subclass that was trained.
+
+    For the rest see `restore_run`.
+    """
+    return _restore(RestoredSSR, _as_folder(run_folder), which, model_class)
+
+
 def restore_dlrm(
     run_folder: Folder, which: str = "best", model_class: type[DLRM] = DLRM
 ) -> RestoredDLRM:
@@ -164,7 +88,7 @@ def restore_dlrm(
     return _restore(RestoredDLRM, _as_folder(run_folder), which, model_class)
 
 
-def load_export(export: str | os.PathLike) -> RestoredGRU4Rec | RestoredDLRM:
+def load_export(export: str | os.PathLike) -> AnyRestored:
     """Rebuilds the Python model of an export from the weights and the assets inside it.
 
     Args:
@@ -181,6 +105,11 @@ def load_exported_gru4rec(
 ) -> RestoredGRU4Rec:
     """Rebuilds the GRU4Rec of an export; `model_class` is its class. See `load_export`."""
     return _load(RestoredGRU4Rec, export, model_class)
+
+
+def load_exported_ssr(export: str | os.PathLike, model_class: type[SSR] = SSR) -> RestoredSSR:
+    """Rebuilds the SSR of an export; `model_class` is its class. See `load_export`."""
+    return _load(RestoredSSR, export, model_class)
 
 
 def load_exported_dlrm(export: str | os.PathLike, model_class: type[DLRM] = DLRM) -> RestoredDLRM:
@@ -228,7 +157,7 @@ def _as_folder(run_folder: Folder) -> RunFolder:
     return run_folder if isinstance(run_folder, RunFolder) else RunFolder(Path(run_folder))
 
 
-def _find_kind(folder: RunFolder) -> type[RestoredGRU4Rec] | type[RestoredDLRM]:
+def _find_kind(folder: RunFolder) -> type[AnyRestored]:
     program = find_program(folder.load_config())
     if program not in _KINDS:
         raise ValueError(

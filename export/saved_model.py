@@ -14,21 +14,36 @@ from tfrec_zoo.data.clicks.click_schema import FEATURES_NAME
 from tfrec_zoo.export.click_inputs import list_number_columns, list_text_features
 from tfrec_zoo.export.dlrm_module import DLRMModule, list_inputs
 from tfrec_zoo.export.gru4rec_module import GRU4RecModule
-from tfrec_zoo.export.restore import EXPORT_KEY, RestoredDLRM, RestoredGRU4Rec
+from tfrec_zoo.export.item_vectors import find_now
+from tfrec_zoo.export.restored import (
+    EXPORT_KEY,
+    AnyRestored,
+    ExportFolder,
+    RestoredDLRM,
+    RestoredGRU4Rec,
+    RestoredSSR,
+)
+from tfrec_zoo.export.ssr_module import SSRModule
+from tfrec_zoo.export.ssr_module import list_inputs as list_ssr_inputs
 from tfrec_zoo.export.table_places import TABLES_NAME, describe_tables
 from tfrec_zoo.export.version_folder import write_models_config, write_version
 from tfrec_zoo.export.warmup import Request, write_warmup_requests
-from tfrec_zoo.export.warmup_values import make_click_requests, make_session_requests
+from tfrec_zoo.export.warmup_values import (
+    make_click_requests,
+    make_news_requests,
+    make_session_requests,
+)
 from tfrec_zoo.run_folder import write_json
 
 DEFAULT_K = 20
 
 
 def export_run(
-    restored: RestoredGRU4Rec | RestoredDLRM,
+    restored: AnyRestored,
     export_dir: str | os.PathLike,
     version: int | None = None,
     k: int | None = None,
+    now: float | None = None,
 ) -> Path:
     """Writes a model, whichever it is, as a SavedModel; returns the version's folder.
 
@@ -36,15 +51,23 @@ def export_run(
         restored: the model and what belongs to it.
         export_dir: the folder of the versions, made where it is missing.
         version: a number from 1 on; None: the one after the last.
-        k: number of items in an answer of GRU4Rec; None: 20.
+        k: number of items in an answer of GRU4Rec or SSR; None: 20.
+        now: the time that the items of an SSR with `age_buckets` have their ages at; see
+            `export_ssr`.
 
     Raises:
-        ValueError: see `export_gru4rec` and `export_dlrm`, or `k` is given for another model.
+        ValueError: see the export of each model, or an option is given for another model.
     """
+    if isinstance(restored, RestoredSSR):
+        return export_ssr(restored, export_dir, k, version, now)
+    if now is not None:
+        raise ValueError(f"now={now} belongs to an SSR with age_buckets: leave it out")
     if isinstance(restored, RestoredGRU4Rec):
         return export_gru4rec(restored, export_dir, DEFAULT_K if k is None else k, version)
     if k is not None:
-        raise ValueError(f"k={k} belongs to GRU4Rec, a DLRM answers a probability: leave it out")
+        raise ValueError(
+            f"k={k} belongs to GRU4Rec and SSR, a DLRM answers a probability: leave it out"
+        )
     return export_dlrm(restored, export_dir, version)
 
 
@@ -87,6 +110,76 @@ def export_gru4rec(
         state_dims = restored.model.network.state_dims
         requests = make_session_requests(restored.vocabulary, state_dims, list(signatures))
         return _Content(module, signatures, requests, about={"k": k})
+
+    return _export(restored, export_dir, version, make)
+
+
+def export_ssr(
+    restored: RestoredSSR,
+    export_dir: str | os.PathLike,
+    k: int | None = None,
+    version: int | None = None,
+    now: float | None = None,
+) -> Path:
+    """Writes an SSR and its items as a SavedModel with the signatures of `SSRModule`.
+
+        <export_dir>/models.config
+        <export_dir>/<version>/saved_model.pb  variables/
+                               assets/vocabulary.tsv  assets/<feature>.tsv  assets/config.json
+                               assets.extra/tf_serving_warmup_requests  assets.extra/catalogue/
+
+    `vocabulary.tsv` are the items and their clicks in training, `catalogue` is the whole of them
+    for `ItemCatalogue.load`. `config.json` is that of the run, and in `export` where the model
+    comes from, as for GRU4Rec, `k`, `now`, `num_items`, and what the columns of the inputs of
+    `embed_items` are: `dense`, `sparse`, and in `vectors` the size of each.
+
+    Args:
+        restored: the model, not under a distribution strategy, and its items.
+        export_dir: the folder of the versions, made where it is missing.
+        k: number of items in an answer; None: that of the export that `restored` is of, else 20.
+        version: a number from 1 on; None: the one after the last.
+        now: with `age_buckets`, the time that the items have their ages at, in the unit of the
+            log's times; None: the newest time of an item, or that of the export that `restored`
+            is of where it is later.
+
+    Returns:
+        The version's folder.
+
+    Raises:
+        ValueError: the version exists, `k` is below 1, the model does not fit the items, or `now`
+            is given for a model without ages.
+        OSError, tf.errors.ResourceExhaustedError: the folder cannot be written. Nothing is left
+            under the version's name.
+    """
+    catalogue, schema = restored.catalogue, restored.catalogue.schema
+    before = restored.exported or {}
+    k = before.get("k", DEFAULT_K) if k is None else k
+    now = find_now(restored, now)
+
+    def make(sources: Path) -> _Content:
+        module = SSRModule(restored.model, catalogue, restored.experiment, sources, k, now)
+        signatures = module.trace_signatures()
+        names = list_ssr_inputs(schema, restored.model.age_scores is not None)
+        names["serving_default"] = names["recommend"]
+        about = {
+            "k": k,
+            "now": now,
+            "num_items": catalogue.num_items,
+            "inputs": {
+                "dense": list_number_columns(schema),
+                "sparse": [feature.name for feature in list_text_features(schema)],
+                "vectors": {feature.name: feature.size for feature in schema.vectors},
+            },
+            # A refreshed export is still of the run that its model is of.
+            **{name: before[name] for name in ("checkpoint", "metrics") if name in before},
+        }
+        return _Content(
+            module,
+            signatures,
+            make_news_requests(catalogue, names),
+            about=about,
+            write_extras=lambda assets: catalogue.save(assets.catalogue_path),
+        )
 
     return _export(restored, export_dir, version, make)
 
@@ -150,6 +243,7 @@ class _Content:
         requests: for warming up.
         assets: file name -> JSON values.
         about: what is said in `export` of the configuration.
+        write_extras: writes what is beside the assets.
     """
 
     module: tf.Module
@@ -157,10 +251,11 @@ class _Content:
     requests: list[Request]
     assets: Mapping[str, Any] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
+    write_extras: Callable[[ExportFolder], None] = lambda assets: None
 
 
 def _export(
-    restored: RestoredGRU4Rec | RestoredDLRM,
+    restored: AnyRestored,
     export_dir: str | os.PathLike,
     version: int | None,
     make: Callable[[Path], _Content],
@@ -179,13 +274,14 @@ def _export(
         for name, values in {**content.assets, "config.json": config}.items():
             write_json(folder / "assets" / name, values)
         write_warmup_requests(folder, program, content.requests)
+        content.write_extras(ExportFolder(folder / "assets"))
 
     target = write_version(export_dir, version, write)
     write_models_config(export_dir, program)
     return target
 
 
-def _describe(restored: RestoredGRU4Rec | RestoredDLRM, about: Mapping[str, Any]) -> dict[str, Any]:
+def _describe(restored: AnyRestored, about: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the content of an export's `config.json`."""
     checkpoint, metrics = restored.checkpoint, None
     if restored.run is not None:
@@ -195,9 +291,9 @@ def _describe(restored: RestoredGRU4Rec | RestoredDLRM, about: Mapping[str, Any]
     return {
         **restored.experiment.to_dict(),
         EXPORT_KEY: {
-            **about,
             "checkpoint": checkpoint,
             "metrics": metrics,
+            **about,
             "tfrec_zoo": __version__,
             "tensorflow": tf.__version__,
         },

@@ -16,7 +16,9 @@ import tensorflow as tf
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
 from tensorflow.core.framework import tensor_pb2
 
-WARMUP_PATH = Path("assets.extra", "tf_serving_warmup_requests")
+# The folder of a version for what is not of the SavedModel.
+EXTRA_NAME = "assets.extra"
+WARMUP_PATH = Path(EXTRA_NAME, "tf_serving_warmup_requests")
 # TensorFlow Serving refuses a file with more of them.
 MAX_REQUESTS = 1000
 

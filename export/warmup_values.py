@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from tfrec_zoo.data.clicks.click_schema import MISSING, CategoricalFeature, ClickSchema
+from tfrec_zoo.data.news.item_catalogue import ItemCatalogue
 from tfrec_zoo.export.click_inputs import (
     find_separator,
     list_number_columns,
@@ -42,6 +43,38 @@ def make_session_requests(
         for signature in signatures:
             chosen = names.get(signature, ("session_items",))
             requests.append(Request(signature, {name: inputs[name] for name in chosen}))
+    return requests
+
+
+def make_news_requests(
+    catalogue: ItemCatalogue, signatures: Mapping[str, Iterable[str]]
+) -> list[Request]:
+    """Returns requests for each signature of SSR: popular items, frequent values, and none.
+
+    Args:
+        catalogue: the items.
+        signatures: the names of the inputs of each.
+    """
+    schema, vocabulary = catalogue.schema, catalogue.vocabulary
+    popular = np.argsort(-vocabulary.row_counts(), kind="stable").astype(np.int32)
+    popular = popular[popular > 0][: 2 * _SESSION_LENGTH]
+    requests = []
+    for batch_size in _BATCH_SIZES:
+        rows = np.tile(popular, (batch_size, 1))
+        dense, sparse = make_click_inputs(schema, catalogue.vocabularies, batch_size)
+        num_vector_numbers = schema.num_dense - len(schema.dense)
+        inputs = {
+            "session_rows": rows[:, :_SESSION_LENGTH],
+            "session_items": vocabulary.raw_ids(rows[:, :_SESSION_LENGTH]),
+            "exclude_items": vocabulary.raw_ids(rows[:, _SESSION_LENGTH:]),
+            "include_items": vocabulary.raw_ids(rows),
+            "dense": dense,
+            "sparse": sparse,
+            "vectors": np.zeros((batch_size, num_vector_numbers), np.float32),
+            "ages": np.ones(batch_size, np.float32),
+        }
+        for signature, names in signatures.items():
+            requests.append(Request(signature, {name: inputs[name] for name in names}))
     return requests
 
 

@@ -133,7 +133,12 @@ class EmbeddingTables(tf_keras.layers.Layer):
         return self.pool(gathered, row_weights)
 
     def pool(self, gathered: list[tf.Tensor], row_weights: tf.Tensor | None) -> Pooled:
-        """Returns the vectors of what was looked up, float [B, L, W] of each store."""
+        """Returns the vectors of what was looked up, float [B, L, W] of each store.
+
+        Of no features at all the batch is of one: whatever their sum is added to broadcasts it.
+        """
+        if not self.stores:
+            return Pooled(tf.zeros([1, 0, self.settings.embedding_dim]), None)
         vectors, first_orders = [], []
         for store, values, projection in zip(self.stores, gathered, self.projections, strict=True):
             values, first_order = self._combine(store, values)
