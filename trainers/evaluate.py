@@ -1,4 +1,4 @@
-"""Evaluates a trained model on test data: sessions or clicks, by what kind of model it is.
+"""Evaluates a trained model on test data: by what kind of model it is.
 
     tfrec-evaluate --run_dir=run --test=test.tsv.gz --k=5,20
     tfrec-evaluate --export=served/1 --test=test.tsv.gz --predict_to=predictions.parquet
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tfrec_zoo.config import PROGRAM_KEY, parse_json_object
-from tfrec_zoo.experiments import DLRMExperiment
-from tfrec_zoo.trainers import evaluate_clicks, evaluate_sessions
+from tfrec_zoo.experiments import DLRMExperiment, SSRExperiment
+from tfrec_zoo.trainers import evaluate_clicks, evaluate_histories, evaluate_sessions
 
 _FOLDER_FLAG = re.compile(r"--?(?:run_dir|export)(?:=(.*))?")
 
@@ -37,8 +37,11 @@ def find_program(arguments: Sequence[str]) -> str | None:
 
 def main() -> None:
     """Entry of `tfrec-evaluate`."""
-    is_click_model = find_program(sys.argv[1:]) == DLRMExperiment.PROGRAM
-    (evaluate_clicks if is_click_model else evaluate_sessions).main()
+    programs = {
+        DLRMExperiment.PROGRAM: evaluate_clicks,
+        SSRExperiment.PROGRAM: evaluate_histories,
+    }
+    programs.get(find_program(sys.argv[1:]), evaluate_sessions).main()
 
 
 if __name__ == "__main__":

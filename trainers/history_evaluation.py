@@ -100,27 +100,18 @@ class HistoryRanker:
             ValueError: candidates that are no items, or scores that are NaN.
         """
         is_candidate = mark_candidates(candidate_rows, self.catalogue.num_rows)
-        inputs, vectors = self.read_items()
         # The columns are the items that compete or are targets, behind the padding row.
         is_column = is_candidate.copy()
         is_column[histories.target_rows] = True
         is_column[0] = True
         columns = np.flatnonzero(is_column)
-        column_of = np.zeros(self.catalogue.num_rows, np.int32)
-        column_of[columns] = np.arange(len(columns))
-        of_columns = tf.constant(vectors[columns]), self._came_up(columns, histories.times)
         counts = np.zeros((2, histories.num_examples), np.int64)
         size = chunk_size(len(columns), histories.num_examples)
         num_done = 0
-        for indices, width in cut_by_length(histories.lengths, histories.max_history, size):
-            batch = histories.take(indices, width=width)
-            sessions = self._encode_histories(inputs, batch, size)
-            excluded = column_of[batch["history"]] * self._exclude_history
-            times = np.asarray(batch.get("time", np.zeros(len(indices))))
-            scores = self._score(
-                sessions, *of_columns, pad_to(excluded, size), self._times(times, size)
-            )
-            targets = column_of[batch["target"]]
+        pieces = list(cut_by_length(histories.lengths, histories.max_history, size))
+        batches = (histories.take(indices, width=width) for indices, width in pieces)
+        for (indices, _), scores in zip(pieces, self.score(batches, columns, size), strict=True):
+            targets = np.searchsorted(columns, histories.target_rows[indices]).astype(np.int32)
             found = self._count(scores, pad_to(targets, size), is_candidate[columns])
             *found, num_nan = np.stack(found)[:, : len(indices)]
             if num_nan.any():
@@ -133,6 +124,39 @@ class HistoryRanker:
             if progress:
                 progress(num_done, histories.num_examples)
         return HistoryRanks(*counts, int(np.count_nonzero(is_candidate)))
+
+    def score(
+        self, batches: Iterable[dict[str, np.ndarray]], columns: np.ndarray, size: int
+    ) -> Iterator[tf.Tensor]:
+        """Yields the scores of items after the histories of each batch, float [size, C].
+
+        Args:
+            batches: `history` int32 [n, T], `lengths` int32 [n] and, where the model looks at ages,
+                `time` [n]; n at most `size`.
+            columns: int [C], rows of the catalogue, rising, with row 0. What is excluded scores
+                -inf.
+            size: rows of the scores; those behind a batch's own mean nothing.
+        """
+        inputs, vectors = self.read_items()
+        of_columns, first_time = tf.constant(vectors[columns]), None
+        column_of = np.zeros(self.catalogue.num_rows, np.int32)
+        column_of[columns] = np.arange(len(columns))
+        for batch in batches:
+            sessions = self._encode_histories(inputs, batch, size)
+            excluded = column_of[batch["history"]] * self._exclude_history
+            times = came_up = np.zeros(1)
+            if self.model.age_scores is not None:
+                first_time = batch["time"].min() if first_time is None else first_time
+                times = pad_to(batch["time"] - first_time, size)
+                came_up = self.catalogue.times[columns] - first_time
+                came_up = np.where(np.isnan(came_up), np.inf, came_up)
+            yield self._score(
+                sessions,
+                of_columns,
+                tf.constant(came_up, tf.float32),
+                pad_to(excluded, size),
+                tf.constant(times, tf.float32),
+            )
 
     def score_shown(self, impressions: Impressions, max_history: int) -> np.ndarray:
         """Returns the score of each item that the impressions showed, float32 [K]."""
@@ -156,19 +180,6 @@ class HistoryRanker:
         """Returns u, float [size, D], of which the first are those of the batch."""
         clicks = inputs[pad_to(batch["history"], size)]
         return self._encode(clicks, pad_to(batch["lengths"], size))
-
-    def _came_up(self, columns: np.ndarray, times: np.ndarray | None) -> tf.Tensor:
-        """Returns when the items of the columns came up, since the first of `times`; float [C]."""
-        if self.model.age_scores is None:
-            return tf.zeros([len(columns)])
-        self._first_time = times.min()
-        came_up = self.catalogue.times[columns] - self._first_time
-        return tf.constant(np.where(np.isnan(came_up), np.inf, came_up), tf.float32)
-
-    def _times(self, times: np.ndarray, size: int) -> tf.Tensor:
-        if self.model.age_scores is None:
-            return tf.zeros([size])
-        return tf.constant(pad_to(times - self._first_time, size), tf.float32)
 
     def _read_chunk(
         self, dense: tf.Tensor, rows: tf.Tensor, row_weights: tf.Tensor | None

@@ -100,12 +100,12 @@ def load_news(experiment: SSRExperiment) -> NewsData:
     training = Vocabulary.from_codes(logs["train"].item_ids, logs["train"].item_codes)
     catalogue = read_catalogue(experiment, training, logs, impressions)
     if experiment.model.age_buckets and catalogue.times is None:
-        catalogue = replace(catalogue, times=_find_times(catalogue, logs, impressions))
+        catalogue = replace(catalogue, times=find_times(catalogue, logs, impressions))
     batches = experiment.batches
-    histories = _make_histories(experiment, logs["train"], catalogue, batches.targets, "train")
+    histories = make_histories(experiment, logs["train"], catalogue, batches.targets, "train")
     shown = None
     if "train" in impressions and batches.num_shown_negatives:
-        shown = _look_up(impressions["train"], catalogue, "train")
+        shown = look_up(impressions["train"], catalogue, "train")
     examples = TrainingExamples(histories, shown)
     seen_rows = histories.clicked_rows(catalogue.num_rows)
     candidates = find_candidates(catalogue, impressions.values())
@@ -115,9 +115,9 @@ def load_news(experiment: SSRExperiment) -> NewsData:
             continue
         of_part = None
         if part in logs:
-            of_part = _make_histories(experiment, logs[part], catalogue, FLAGS.test_targets, part)
+            of_part = make_histories(experiment, logs[part], catalogue, FLAGS.test_targets, part)
             log_unseen(part, of_part, seen_rows)
-        shown = _look_up(impressions[part], catalogue, part) if part in impressions else None
+        shown = look_up(impressions[part], catalogue, part) if part in impressions else None
         held_out[part] = HeldOut(batches.max_history, of_part, seen_rows, candidates, shown)
     return NewsData(catalogue, examples, held_out)
 
@@ -196,6 +196,69 @@ def find_candidates(
     return np.unique(rows[rows > 0])
 
 
+def make_histories(
+    experiment: SSRExperiment, log: SessionLog, catalogue: ItemCatalogue, targets: str, part: str
+) -> Histories:
+    """Makes examples of a log, and says what was left out of it."""
+    batches = experiment.batches
+    try:
+        histories = Histories.from_log(
+            log,
+            catalogue.vocabulary,
+            max_history=batches.max_history,
+            targets=targets,
+            repeats=batches.repeats,
+        )
+    except ValueError as error:
+        raise ValueError(f"the {part} sessions: {error}") from None
+    logging.info(
+        "%s: %d sessions, %d clicks, %d targets; left out: %d clicks on items not in the table, %d "
+        "repeats, %d sessions with fewer than 2 clicks",
+        part,
+        histories.num_sessions,
+        len(histories.rows),
+        histories.num_examples,
+        histories.num_unknown_clicks,
+        histories.num_repeats,
+        histories.num_dropped_sessions,
+    )
+    return histories
+
+
+def look_up(log: ImpressionLog, catalogue: ItemCatalogue, part: str) -> Impressions:
+    """Looks impressions up in the catalogue, and says how many can be ranked."""
+    try:
+        found = Impressions.from_log(log, catalogue.vocabulary)
+    except ValueError as error:
+        raise ValueError(f"the {part} impressions: {error}") from None
+    logging.info(
+        "%s: %d impressions with a history, a click and something not clicked, of %d",
+        part,
+        found.num_impressions,
+        log.num_impressions,
+    )
+    return found
+
+
+def find_times(
+    catalogue: ItemCatalogue, logs: dict[str, SessionLog], impressions: dict[str, ImpressionLog]
+) -> np.ndarray:
+    """Returns when each item was first shown, or, without impressions, first clicked.
+
+    What is first shown later than a request counts for that as an item of unknown age.
+    """
+    rows, times = [], []
+    for log in impressions.values():
+        rows.append(catalogue.rows(log.item_ids)[log.shown_codes])
+        times.append(np.repeat(log.times, np.diff(log.shown_offsets)))
+    for log in logs.values() if not impressions else ():
+        if log.times is None:
+            raise ValueError("age_buckets needs times: name the log's time column")
+        rows.append(catalogue.rows(log.item_ids)[log.item_codes])
+        times.append(log.times)
+    return first_times(np.concatenate(rows), np.concatenate(times), catalogue.num_rows)
+
+
 def _read_logs(experiment: SSRExperiment) -> dict[str, SessionLog]:
     rest = read_log(FLAGS.train, experiment)
     logs = {
@@ -223,64 +286,3 @@ def _read_impressions() -> dict[str, ImpressionLog]:
             parts[part], rest = rest.select(rest.times >= time), rest.select(rest.times < time)
     parts["train"] = rest
     return {part: log for part, log in parts.items() if log.num_impressions}
-
-
-def _make_histories(
-    experiment: SSRExperiment, log: SessionLog, catalogue: ItemCatalogue, targets: str, part: str
-) -> Histories:
-    batches = experiment.batches
-    try:
-        histories = Histories.from_log(
-            log,
-            catalogue.vocabulary,
-            max_history=batches.max_history,
-            targets=targets,
-            repeats=batches.repeats,
-        )
-    except ValueError as error:
-        raise ValueError(f"the {part} sessions: {error}") from None
-    logging.info(
-        "%s: %d sessions, %d clicks, %d targets; left out: %d clicks on items not in the table, %d "
-        "repeats, %d sessions with fewer than 2 clicks",
-        part,
-        histories.num_sessions,
-        len(histories.rows),
-        histories.num_examples,
-        histories.num_unknown_clicks,
-        histories.num_repeats,
-        histories.num_dropped_sessions,
-    )
-    return histories
-
-
-def _look_up(log: ImpressionLog, catalogue: ItemCatalogue, part: str) -> Impressions:
-    try:
-        found = Impressions.from_log(log, catalogue.vocabulary)
-    except ValueError as error:
-        raise ValueError(f"the {part} impressions: {error}") from None
-    logging.info(
-        "%s: %d impressions with a history, a click and something not clicked, of %d",
-        part,
-        found.num_impressions,
-        log.num_impressions,
-    )
-    return found
-
-
-def _find_times(
-    catalogue: ItemCatalogue, logs: dict[str, SessionLog], impressions: dict[str, ImpressionLog]
-) -> np.ndarray:
-    """Returns when each item was first shown, or, without impressions, first clicked.
-
-    What is first shown later than a request counts for that as an item of unknown age.
-    """
-    rows, times = [], []
-    for log in impressions.values():
-        rows.append(catalogue.rows(log.item_ids)[log.shown_codes])
-        times.append(np.repeat(log.times, np.diff(log.shown_offsets)))
-    for log in logs.values() if not impressions else ():
-        if log.times is None:
-            raise ValueError("age_buckets needs times: name the log's time column")
-        rows.append(catalogue.rows(log.item_ids)[log.item_codes])
-        times.append(log.times)
-    return first_times(np.concatenate(rows), np.concatenate(times), catalogue.num_rows)
