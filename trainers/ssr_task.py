@@ -58,6 +58,8 @@ class SSRTask:
         self.num_events = examples.num_examples
         content = zlib.crc32(catalogue.features.fingerprint.encode())
         content = zlib.crc32("\n".join(catalogue.ids).encode(), content)
+        if catalogue.times is not None:
+            content = zlib.crc32(catalogue.times, content)
         self.fingerprint = f"{examples.fingerprint}, items {content:08x}"
         self.has_perplexity = experiment.loss.loss == "cross_entropy"
         self.has_validation = validation is not None

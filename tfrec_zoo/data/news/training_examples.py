@@ -52,10 +52,12 @@ class TrainingExamples:
     @property
     def fingerprint(self) -> str:
         """Tells one content from another: a short text."""
-        parts = [self.histories.rows, self.histories.targets, self.histories.sessions]
-        if self.impressions is not None:
-            parts += [self.impressions.history_rows, self.impressions.shown_rows]
-            parts += [self.impressions.is_clicked, self.impressions.shown_offsets]
+        histories, impressions = self.histories, self.impressions
+        parts = [histories.rows, histories.offsets, histories.targets, histories.sessions]
+        parts += [] if histories.times is None else [histories.times]
+        if impressions is not None:
+            parts += [impressions.history_rows, impressions.history_offsets, impressions.times]
+            parts += [impressions.shown_rows, impressions.is_clicked, impressions.shown_offsets]
         checksum = 0
         for part in parts:
             checksum = zlib.crc32(np.ascontiguousarray(part), checksum)
