@@ -76,6 +76,7 @@ setup(
             "tfrec-dlrm = tfrec_zoo.trainers.dlrm:main",
             "tfrec-evaluate = tfrec_zoo.trainers.evaluate:main",
             "tfrec-export = tfrec_zoo.export.main:main",
+            "tfrec-index = tfrec_zoo.export.index:main",
             "tfrec-check = tfrec_zoo.export.check:main",
         ]
     },

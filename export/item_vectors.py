@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from tfrec_zoo.data.news.item_catalogue import ItemCatalogue
 from tfrec_zoo.export.restored import RestoredSSR
+from tfrec_zoo.item_index.item_index import ItemIndex
 from tfrec_zoo.models.ssr import SSR
 
 # Items that are read at once.
@@ -43,6 +44,13 @@ def embed_rows(
         return vectors
     scores = model.score_ages(tf.constant(find_ages(catalogue, now)[1:]))
     return np.concatenate([vectors, scores.numpy()[:, None]], axis=1)
+
+
+def make_index(restored: RestoredSSR, now: float | None) -> ItemIndex:
+    """Returns the vectors of a model's items, those that `embed_items` of its export has."""
+    catalogue = restored.catalogue
+    inputs = read_inputs(restored.model, catalogue)
+    return ItemIndex(catalogue.ids, embed_rows(restored.model, catalogue, inputs, now))
 
 
 def find_ages(catalogue: ItemCatalogue, now: float | None) -> np.ndarray:

@@ -7,11 +7,15 @@ A version is whole or not there: it is written into a hidden folder beside, whos
 Serving passes over, and renamed. A version once there is never written to again.
 """
 
+import contextlib
+import fcntl
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from absl import logging
 
 from tfrec_zoo.run_folder import write_text
 
@@ -76,6 +80,35 @@ def write_version(
 def next_version(export_dir: str | os.PathLike) -> int:
     """Returns the number after the last version, 1 where there is none."""
     return max(list_versions(export_dir), default=0) + 1
+
+
+def delete_old_versions(export_dir: str | os.PathLike, num_kept: int) -> None:
+    """Deletes the versions with the lowest numbers, so that `num_kept` remain.
+
+    A version is renamed before its files go, so that a server never finds half of one.
+    """
+    for version in list_versions(export_dir)[:-num_kept]:
+        hidden = Path(export_dir) / f".{uuid.uuid4().hex}"
+        (Path(export_dir) / str(version)).rename(hidden)
+        shutil.rmtree(hidden)
+
+
+@contextlib.contextmanager
+def take_turns(export_dir: str | os.PathLike) -> Iterator[None]:
+    """Holds the folder of the versions for this process, once it is no other's.
+
+    For programs that make a version out of the last one: the system lets go of the folder when the
+    process dies.
+    """
+    export_dir = Path(export_dir)
+    export_dir.mkdir(parents=True, exist_ok=True)
+    with open(export_dir / ".lock", "a", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logging.info("waiting for another process that writes to %s", export_dir)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def write_models_config(export_dir: str | os.PathLike, name: str) -> None:
