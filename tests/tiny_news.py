@@ -52,7 +52,7 @@ def make_catalogue(*, with_times: bool = True, seed: int = 0) -> ItemCatalogue:
     dense[0] = 0
     times = None
     if with_times:
-        times = rng.integers(START - 300, START + 300, num_rows).astype(np.float64)
+        times = rng.integers(START - 300, START + 600, num_rows).astype(np.float64)
         times[[0, 4, 11]] = np.nan
     counts = make_histories().row_counts(num_rows)[1:] + rng.integers(0, 3, NUM_ITEMS)
     counts[7] = 0
