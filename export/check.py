@@ -55,8 +55,9 @@ def choose_rules(export: "Export") -> "tuple[Rule, ...]":
     from tfrec_zoo.export.gru4rec_rules import GRU4REC_RULES
     from tfrec_zoo.export.restore import find_program
     from tfrec_zoo.export.serving_rules import SERVING_RULES
+    from tfrec_zoo.export.ssr_rules import SSR_RULES
 
-    rules = {"gru4rec": GRU4REC_RULES, "dlrm": DLRM_RULES}
+    rules = {"gru4rec": GRU4REC_RULES, "ssr": SSR_RULES, "dlrm": DLRM_RULES}
     try:
         program = find_program(export.config)
     except (OSError, ValueError):

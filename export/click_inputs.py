@@ -155,19 +155,21 @@ class TextEncoder(tf.Module):
         schema: ClickSchema,
         vocabularies: Mapping[str, Vocabulary],
         folder: str | os.PathLike,
+        prefix: str = "",
     ) -> None:
         """Saves the vocabularies, which become assets.
 
         Args:
             schema: the features.
             vocabularies: name of a feature -> its vocabulary.
-            folder: takes up a file `<feature>.tsv` for each.
+            folder: takes up a file `<prefix><feature>.tsv` for each.
+            prefix: of these files' names.
         """
         super().__init__(name="texts")
         self._features = tuple(list_text_features(schema))
         self.tables = {}
         for name, vocabulary in vocabularies.items():
-            path = Path(folder) / f"{name}.tsv"
+            path = Path(folder) / f"{prefix}{name}.tsv"
             vocabulary.save(path)
             self.tables[name] = make_vocabulary_table(path, vocabulary.num_rows, _UNKNOWN)
         missing = np.array([MISSING], dtype=object)

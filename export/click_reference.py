@@ -1,18 +1,21 @@
-"""What exports of DLRM are compared with: raw examples, encoded and scored in Python.
+"""What exports are compared with that read raw values: examples, encoded and scored in Python.
 
 Texts are taken apart here and encoded by the functions that read logs, which the graph has none of.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import tensorflow as tf
 
 from tfrec_zoo.data.clicks.click_encoding import encode_blocks
-from tfrec_zoo.data.clicks.click_schema import CategoricalFeature
+from tfrec_zoo.data.clicks.click_schema import CategoricalFeature, ClickSchema
 from tfrec_zoo.data.clicks.click_shards import ClickRows
 from tfrec_zoo.data.tables.table_block import TableBlock, Values
+from tfrec_zoo.data.tables.tokens import split_tokens
 from tfrec_zoo.export.click_inputs import (
     find_separator,
     list_number_columns,
@@ -20,6 +23,7 @@ from tfrec_zoo.export.click_inputs import (
 )
 from tfrec_zoo.export.conformance import Export, require_close
 from tfrec_zoo.export.restore import RestoredDLRM
+from tfrec_zoo.vocabulary import Vocabulary
 
 NUM_EXAMPLES = 64
 # Kernels of other shapes add in another order.
@@ -32,27 +36,30 @@ UNKNOWN = "\x01unknown\x01"
 
 @dataclass(frozen=True)
 class Examples:
-    """Raw examples: numbers float32 [n, N], NaN for a missing one, and texts object [n, F]."""
+    """Raw examples.
+
+    Numbers float32 [n, N], NaN for a missing one, texts object [n, F], and the numbers of vectors
+    one behind the other, float32 [n, M], NaN for missing ones.
+    """
 
     dense: np.ndarray
     sparse: np.ndarray
+    vectors: np.ndarray
 
     def take(self, places: np.ndarray) -> "Examples":
         """Returns the examples at `places`."""
-        return Examples(self.dense[places], self.sparse[places])
+        return Examples(self.dense[places], self.sparse[places], self.vectors[places])
 
 
-class Reference:
-    """The Python model's answers, and the export's."""
+class ExampleEncoder:
+    """Draws raw examples of features, and encodes them as a reader of logs does."""
 
-    def __init__(self, export: Export) -> None:
-        """Takes an export of DLRM."""
-        self.export = export
-        self.restored: RestoredDLRM = export.restored
-        self.schema = self.restored.schema
-        self.columns = list_number_columns(self.schema)
-        self.texts = list_text_features(self.schema)
-        self.tolerance = _TOLERANCES[self.restored.experiment.model.precision]
+    def __init__(self, schema: ClickSchema, vocabularies: Mapping[str, Vocabulary]) -> None:
+        """Takes the features, and the vocabularies of those that have one."""
+        self.schema = schema
+        self.vocabularies = vocabularies
+        self.columns = list_number_columns(schema)
+        self.texts = list_text_features(schema)
 
     def draw(self) -> Examples:
         """Returns random examples: known values and unknown ones, missing ones, several ones."""
@@ -63,7 +70,14 @@ class Reference:
         ]
         dense = np.array(numbers, np.float32).reshape(-1, NUM_EXAMPLES).T
         sparse = np.array(texts, dtype=object).reshape(-1, NUM_EXAMPLES).T
-        return Examples(np.ascontiguousarray(dense), np.ascontiguousarray(sparse))
+        vectors = [self._draw_vectors(rng, feature.size) for feature in self.schema.vectors]
+        vectors = np.concatenate([np.zeros((NUM_EXAMPLES, 0), np.float32), *vectors], axis=1)
+        return Examples(np.ascontiguousarray(dense), np.ascontiguousarray(sparse), vectors)
+
+    def _draw_vectors(self, rng: np.random.Generator, size: int) -> np.ndarray:
+        vectors = rng.normal(size=(NUM_EXAMPLES, size)).astype(np.float32)
+        vectors[rng.random(NUM_EXAMPLES) < 0.2] = np.nan
+        return vectors
 
     def _draw_numbers(self, rng: np.random.Generator, column: str) -> np.ndarray:
         edges = [f.boundaries for f in self.schema.categorical if f.column == column]
@@ -90,7 +104,7 @@ class Reference:
         chance = rng.random()
         if chance < 0.2:
             return "" if chance < 0.1 else UNKNOWN
-        vocabulary = self.restored.vocabularies.get(feature.name)
+        vocabulary = self.vocabularies.get(feature.name)
         if vocabulary is None or not vocabulary.num_items:
             return str(rng.integers(1000))
         return vocabulary.ids[rng.integers(vocabulary.num_items)]
@@ -99,6 +113,8 @@ class Reference:
         """Returns what the Python model is fed for raw examples."""
         dense = np.where(np.isfinite(examples.dense), examples.dense, np.nan)
         texts = zip(self.texts, examples.sparse.T, strict=True)
+        sizes = [feature.size for feature in self.schema.vectors]
+        vectors = np.split(examples.vectors, np.cumsum(sizes, dtype=int)[:-1], axis=1)
         block = TableBlock(
             num_rows=len(examples.dense),
             labels=None,
@@ -106,9 +122,21 @@ class Reference:
             times=None,
             dense=dict(zip(self.columns, dense.T, strict=True)),
             categorical={feature.name: _read_values(feature, column) for feature, column in texts},
+            vectors=dict(zip((v.name for v in self.schema.vectors), vectors, strict=False)),
         )
-        (rows,) = encode_blocks([block], self.schema, self.restored.vocabularies)
+        (rows,) = encode_blocks([block], self.schema, self.vocabularies)
         return rows
+
+
+class Reference(ExampleEncoder):
+    """The Python model's answers, and the export's."""
+
+    def __init__(self, export: Export) -> None:
+        """Takes an export of DLRM."""
+        self.export = export
+        self.restored: RestoredDLRM = export.restored
+        super().__init__(self.restored.schema, self.restored.vocabularies)
+        self.tolerance = _TOLERANCES[self.restored.experiment.model.precision]
 
     def score(self, rows: ClickRows) -> np.ndarray:
         """Returns the Python model's probabilities, [n]."""
@@ -150,7 +178,11 @@ def _read_values(feature: CategoricalFeature, texts: np.ndarray) -> Values:
     if separator is None:
         codes, distinct = pd.factorize(texts)
         return Values(codes.astype(np.int32), distinct.astype(object))
-    split = [_split(text, separator, feature.weight_separator) for text in texts]
+    if feature.tokens:
+        words = split_tokens(pa.array(texts, pa.string())).to_pylist()
+        split = [[(word, 1.0) for word in parts if word] for parts in words]
+    else:
+        split = [_split(text, separator, feature.weight_separator) for text in texts]
     values = [value for parts in split for value, _ in parts]
     codes, distinct = pd.factorize(np.array(values, dtype=object))
     weights = [weight for parts in split for _, weight in parts]

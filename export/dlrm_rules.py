@@ -1,6 +1,7 @@
 """The rules for exports of DLRM: its signatures, and answers as Python's and as promised."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import tensorflow as tf
@@ -84,11 +85,12 @@ def check_missing_values(export: Export) -> str:
     examples = Examples(
         np.full((1, len(reference.columns)), np.nan, np.float32),
         np.full((1, len(reference.texts)), "", dtype=object),
+        np.zeros((1, 0), np.float32),
     )
     expected = reference.score(reference.encode(examples))
     reference.require_close(reference.predict(examples), expected, "of missing values")
     for number in (np.inf, -np.inf):
-        infinite = Examples(np.full_like(examples.dense, number), examples.sparse)
+        infinite = replace(examples, dense=np.full_like(examples.dense, number))
         reference.require_close(reference.predict(infinite), expected, f"of {number}")
     for text in ("", "NA", "1,5", "inf", "1e999"):
         texts = np.full(examples.dense.shape, text, dtype=object)
@@ -107,7 +109,7 @@ def check_unknown_values(export: Export) -> str:
         is_hash = [feature.kind == "hash" for feature in reference.texts]
         # A hashed feature has no unknown values.
         sparse = np.where(is_hash, examples.sparse, unknown)
-        changed = Examples(examples.dense, sparse)
+        changed = replace(examples, sparse=sparse)
         expected = reference.score(reference.encode(changed))
         answers.append(reference.predict(changed))
         reference.require_close(answers[-1], expected, "of unknown values")

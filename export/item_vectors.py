@@ -14,14 +14,13 @@ _CHUNK_ITEMS = 8192
 
 def read_inputs(model: SSR, catalogue: ItemCatalogue) -> np.ndarray:
     """Returns x of each row of the catalogue, float32 [V + 1, E]; zeros for row 0."""
-    read = tf.function(model.read_items, autograph=False, reduce_retracing=True)
     inputs = np.zeros((catalogue.num_rows, model.config.embedding_dim), np.float32)
     for start in range(1, catalogue.num_rows, _CHUNK_ITEMS):
         stop = min(start + _CHUNK_ITEMS, catalogue.num_rows)
         content = catalogue.features.slice(start, stop)
         arrays = (content.dense, content.rows, content.row_weights)
         tensors = (None if array is None else tf.constant(array) for array in arrays)
-        inputs[start:stop] = read(*tensors)
+        inputs[start:stop] = model.read_items(*tensors)
     return inputs
 
 

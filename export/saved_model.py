@@ -125,8 +125,9 @@ def export_ssr(
 
         <export_dir>/models.config
         <export_dir>/<version>/saved_model.pb  variables/
-                               assets/vocabulary.tsv  assets/<feature>.tsv  assets/config.json
-                               assets.extra/tf_serving_warmup_requests  assets.extra/catalogue/
+                               assets/vocabulary.tsv  assets/feature.<feature>.tsv
+                               assets/config.json
+                               assets.extra/catalogue/  assets.extra/tf_serving_warmup_requests
 
     `vocabulary.tsv` are the items and their clicks in training, `catalogue` is the whole of them
     for `ItemCatalogue.load`. `config.json` is that of the run, and in `export` where the model

@@ -112,7 +112,7 @@ class SSRModule(tf.Module):
             catalogue: the items, encoded for the model.
             experiment: how it was trained: what of a session is read, and what is answered.
             folder: takes up the files that become assets: `vocabulary.tsv`, whose line numbers are
-                the rows, and a file for each feature with a vocabulary.
+                the rows, and `feature.<name>.tsv` of each feature with a vocabulary.
             k: number of items in an answer.
             now: the time that ages are taken at; None: no age is known.
 
@@ -136,10 +136,8 @@ class SSRModule(tf.Module):
         path = Path(folder) / "vocabulary.tsv"
         catalogue.vocabulary.save(path)
         self._rows_of_ids = make_vocabulary_table(path, catalogue.num_rows)
-        # In a folder of their own: a feature may be called vocabulary.
-        features = Path(folder) / "features"
-        features.mkdir()
-        self._texts = TextEncoder(catalogue.schema, catalogue.vocabularies, features)
+        # With a prefix, for a feature may be called vocabulary.
+        self._texts = TextEncoder(catalogue.schema, catalogue.vocabularies, folder, "feature.")
         self._schema, self._k, self._num_rows = catalogue.schema, k, catalogue.num_rows
         self._has_ages = model.age_scores is not None
         self._excludes_history = experiment.data.exclude_history

@@ -99,10 +99,10 @@ def test_a_run_is_exported_and_checked_by_the_programs(small, tmp_path, monkeypa
 
 def test_an_export_of_an_unknown_model_is_one_sentence(copy, monkeypatch, capsys):
     path = copy / "assets" / "config.json"
-    write_json(path, {**json.loads(path.read_text()), "program": "ssr"})
+    write_json(path, {**json.loads(path.read_text()), "program": "wide"})
     code, printed = run_program(monkeypatch, capsys, check, copy)
     assert (code, printed.out, printed.err.count("\n")) == (1, "", 1)
-    assert "is of a model 'ssr', expected one of gru4rec, dlrm" in printed.err
+    assert "is of a model 'wide', expected one of gru4rec, ssr, dlrm" in printed.err
 
 
 @pytest.mark.parametrize(

@@ -96,10 +96,10 @@ def test_a_run_without_a_specification(folder):
 def test_a_run_of_another_model_is_refused(folder):
     with pytest.raises(ValueError, match=r"config.json is of a model 'dlrm', expected one of"):
         restore_gru4rec(folder)
-    write_json(folder.config_path, {**folder.load_config(), "program": "ssr"})
-    with pytest.raises(ValueError, match="of a model 'ssr', expected one of gru4rec, dlrm"):
+    write_json(folder.config_path, {**folder.load_config(), "program": "wide"})
+    with pytest.raises(ValueError, match="of a model 'wide', expected one of gru4rec, ssr, dlrm"):
         restore_run(folder)
-    with pytest.raises(ValueError, match="of a model 'ssr', expected one of 'dlrm'"):
+    with pytest.raises(ValueError, match="of a model 'wide', expected one of 'dlrm'"):
         restore_dlrm(folder)
 
 

@@ -1,0 +1,117 @@
+"""What exports of SSR are compared with: the Python model, one session at a time, and a sort."""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec_zoo.export.click_reference import ExampleEncoder
+from tfrec_zoo.export.conformance import Export
+from tfrec_zoo.export.item_vectors import find_ages, read_inputs
+from tfrec_zoo.export.restored import RestoredSSR
+
+
+class SessionReference:
+    """The Python model's answers to sessions.
+
+    Attributes:
+        vocabulary: the items.
+        k: number of items in an answer.
+    """
+
+    def __init__(self, export: Export) -> None:
+        """Takes an export of SSR."""
+        self._restored: RestoredSSR = export.restored
+        self._now = export.config["export"]["now"]
+        self.vocabulary = self._restored.catalogue.vocabulary
+        self.k = export.config["export"]["k"]
+
+    @functools.cached_property
+    def _inputs(self) -> np.ndarray:
+        return read_inputs(self._restored.model, self._restored.catalogue)
+
+    @functools.cached_property
+    def _vectors(self) -> np.ndarray:
+        """The vectors of all rows, float32 [V + 1, D], with the scores of their ages behind."""
+        model, catalogue = self._restored.model, self._restored.catalogue
+        vectors = model.item_vectors(tf.constant(self._inputs)).numpy()
+        if model.age_scores is None:
+            return vectors
+        scores = model.score_ages(tf.constant(find_ages(catalogue, self._now))).numpy()
+        return np.column_stack([vectors, scores])
+
+    def embed(self, session: Sequence[str]) -> np.ndarray:
+        """Returns the vector of a session, float32 [D], with a 1 behind where items have ages."""
+        rows = self._read(session)
+        model = self._restored.model
+        vector = model.session_vectors(tf.constant(self._inputs[[rows]]), tf.constant([len(rows)]))
+        return np.append(vector[0], np.ones(int(model.age_scores is not None), np.float32))
+
+    def score(
+        self,
+        session: Sequence[str],
+        excluded: Sequence[str] = (),
+        included: Sequence[str] | None = None,
+    ) -> np.ndarray:
+        """Returns the scores [V + 1] of all rows; -inf for what must not be answered."""
+        if self.vocabulary.rows(np.array(session, dtype=object)).any():
+            scores = self._vectors @ self.embed(session)
+        else:
+            counts = self.vocabulary.row_counts()
+            scores = counts / max(counts.sum(), 1)
+        own = session if self._restored.experiment.data.exclude_history else ()
+        left_out = self.vocabulary.rows(np.array([*own, *excluded], dtype=object))
+        scores[[0, *left_out]] = -np.inf
+        if included is None:
+            return scores
+        rows = self.vocabulary.rows(np.array(included, dtype=object))
+        is_included = np.isin(np.arange(len(scores)), rows)
+        return np.where(is_included, scores, -np.inf)
+
+    def _read(self, session: Sequence[str]) -> list[int]:
+        """Returns the rows that are read of a session."""
+        config, found = self._restored.experiment.batches, []
+        for row in self.vocabulary.rows(np.array(session, dtype=object)).tolist():
+            before = {"keep": [], "adjacent": found[-1:], "all": found}[config.repeats]
+            if row and row not in before:
+                found.append(row)
+        return found[-config.max_history :]
+
+
+class ItemReference:
+    """Raw content of items, encoded and embedded in Python."""
+
+    def __init__(self, export: Export) -> None:
+        """Takes an export of SSR."""
+        restored: RestoredSSR = export.restored
+        self._model = restored.model
+        self._encoder = ExampleEncoder(restored.catalogue.schema, restored.catalogue.vocabularies)
+        self._examples = self._encoder.draw()
+
+    def draw(self) -> dict[str, np.ndarray]:
+        """Returns the inputs of `embed_items` for random content; those without a column not."""
+        examples = self._examples
+        inputs = {"dense": examples.dense, "sparse": examples.sparse, "vectors": examples.vectors}
+        inputs = {name: values for name, values in inputs.items() if values.shape[1]}
+        if self._model.age_scores is not None:
+            inputs["ages"] = self._ages
+        return inputs
+
+    def embed(self) -> np.ndarray:
+        """Returns the vectors of the content that `draw` returns."""
+        content, model = self._encoder.encode(self._examples), self._model
+        inputs = model.read_items(content.dense, content.rows, content.row_weights)
+        vectors = model.item_vectors(inputs).numpy()
+        if model.age_scores is None:
+            return vectors
+        ages = np.where(np.isfinite(self._ages), self._ages, np.float32(0))
+        return np.column_stack([vectors, model.score_ages(tf.constant(ages)).numpy()])
+
+    @property
+    def _ages(self) -> np.ndarray:
+        """Ages of every size, among them those that count as not known; float32 [n]."""
+        config, count = self._model.config, len(self._examples.dense)
+        known = config.age_unit * 1.7 ** np.arange(config.age_buckets + 2)
+        ages = [*known, np.nan, 0.0, -1.0, np.inf, -np.inf]
+        return np.resize(np.array(ages, np.float32), count)
