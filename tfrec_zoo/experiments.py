@@ -285,6 +285,11 @@ class ItemLogConfig(SessionLogConfig):
         "Clicks on items that the table lacks: left out (skip), or kept as an id alone (keep).",
         choices=MISSING_ITEMS,
     )
+    max_bad_rows: int = option(
+        0,
+        "Rows of the table of items that may be passed over because of what is wrong with them, "
+        "each of them named; more end the program.",
+    )
     exclude_history: bool = option(
         True, "Items of a session are not recommended to it, nor are they candidates of a metric."
     )
@@ -294,6 +299,8 @@ class ItemLogConfig(SessionLogConfig):
         super().__post_init__()
         if self.min_count < 1:
             raise ValueError(f"min_count must be at least 1, got {self.min_count}")
+        if self.max_bad_rows < 0:
+            raise ValueError(f"max_bad_rows must be at least 0, got {self.max_bad_rows}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -264,6 +264,25 @@ def evaluate_held_out(
     return metrics
 
 
+def refuse_unmeasured(metric: str, held_out: HeldOut) -> None:
+    """Raises ValueError where `evaluate_held_out` will not return `metric` of `held_out`."""
+    histories, lacks = held_out.histories, ""
+    if metric.startswith("impression_"):
+        lacks = "" if held_out.impressions is not None else "impressions"
+    elif histories is None:
+        lacks = "sessions"
+    elif metric.startswith(("seen_", "unseen_")):
+        group = metric.partition("_")[0]
+        is_unseen = histories.is_unseen(held_out.seen_rows)
+        is_there = is_unseen.any() if group == "unseen" else not is_unseen.all()
+        lacks = "" if is_there else f"targets that are {group} in training"
+    if lacks:
+        raise ValueError(
+            f"primary_metric={metric} cannot be measured, for the validation data have no {lacks}: "
+            "choose another metric or other validation data"
+        )
+
+
 def cut_by_length(
     lengths: np.ndarray, max_history: int, size: int
 ) -> Iterator[tuple[np.ndarray, int]]:

@@ -75,7 +75,7 @@ def define_candidate_flags() -> None:
 
 
 def check_data_flags(experiment: SSRExperiment) -> None:
-    """Raises flags.Error where the flags do not go together."""
+    """Raises flags.Error where flags do not go together, ValueError where an option does not."""
     if bool(FLAGS.items) != bool(experiment.data.item_columns):
         raise flags.Error(
             "--items, the table of the items, and --item_columns, the specification of its "
@@ -88,6 +88,8 @@ def check_data_flags(experiment: SSRExperiment) -> None:
         raise flags.Error("--test_time cuts --impressions, too: leave --test_impressions out")
     if FLAGS.candidates == SHOWN_ITEMS and not (FLAGS.impressions or FLAGS.test_impressions):
         raise flags.Error("--candidates=shown needs --impressions")
+    if not FLAGS.validation and FLAGS.validation_time is None:
+        experiment.training.refuse_missing_validation()
     times = [FLAGS.validation_time, FLAGS.test_time]
     if None not in times and times[0] >= times[1]:
         raise flags.Error(f"--validation_time must be before --test_time, got {times}")
@@ -142,6 +144,8 @@ def read_catalogue(
         min_count=data.min_count,
         log_ids=np.concatenate(ids),
         missing_items=data.missing_items,
+        max_bad_rows=data.max_bad_rows,
+        on_bad_row=lambda sentence: logging.warning("passed over: %s", sentence),
     )
     describe_catalogue(catalogue)
     return catalogue
@@ -191,7 +195,7 @@ def find_candidates(
     if FLAGS.candidates == ALL_ITEMS:
         return None
     if FLAGS.candidates != SHOWN_ITEMS:
-        return read_candidates(FLAGS.candidates, catalogue.vocabulary)
+        return _read_candidates(catalogue)
     rows = np.concatenate([catalogue.rows(log.shown_ids()) for log in impressions])
     return np.unique(rows[rows > 0])
 
@@ -257,6 +261,16 @@ def find_times(
         rows.append(catalogue.rows(log.item_ids)[log.item_codes])
         times.append(log.times)
     return first_times(np.concatenate(rows), np.concatenate(times), catalogue.num_rows)
+
+
+def _read_candidates(catalogue: ItemCatalogue) -> np.ndarray:
+    try:
+        return read_candidates(FLAGS.candidates, catalogue.vocabulary)
+    except FileNotFoundError:
+        raise ValueError(
+            f"--candidates is {ALL_ITEMS}, {SHOWN_ITEMS} or a file with an id a line, and there is "
+            f"no file {FLAGS.candidates}"
+        ) from None
 
 
 def _read_logs(experiment: SSRExperiment) -> dict[str, SessionLog]:

@@ -45,8 +45,6 @@ def train() -> None:
     check_data_flags(experiment)
     cut_offs = parse_cut_offs(FLAGS.k)
     data = load_news(experiment)
-    if "validation" not in data.held_out:
-        experiment.training.refuse_missing_validation()
 
     from tfrec_zoo.trainers.ssr_task import SSRTask, train_in_folder
 

@@ -11,7 +11,11 @@ from tfrec_zoo.data.news.training_examples import TrainingExamples
 from tfrec_zoo.experiments import SSRExperiment
 from tfrec_zoo.models.ssr import SSR
 from tfrec_zoo.run_folder import RunFolder
-from tfrec_zoo.trainers.history_evaluation import HistoryRanker, evaluate_held_out
+from tfrec_zoo.trainers.history_evaluation import (
+    HistoryRanker,
+    evaluate_held_out,
+    refuse_unmeasured,
+)
 from tfrec_zoo.trainers.ssr_step import SSRStep
 from tfrec_zoo.trainers.training_run import run_in_folder
 
@@ -40,9 +44,15 @@ class SSRTask:
             validation: what `validate` measures; None: there is no validation.
             cut_offs: of the validation metrics, in addition to that of the primary one.
             tie_rule: see `tfrec_zoo.metrics.ranking`.
+
+        Raises:
+            ValueError: the model needs times that there are not, or the primary metric cannot be
+                measured on the validation data.
         """
         self.experiment = experiment
         training = experiment.training
+        if validation is not None:
+            refuse_unmeasured(training.primary_metric, validation)
         self.model = SSR(experiment.model, catalogue.schema, training.seed)
         self.step = SSRStep(self.model, experiment)
         self._batches = HistoryBatches(
