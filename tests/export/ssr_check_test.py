@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 import tensorflow as tf
-from tiny_news_runs import SPEC, make_catalogue, make_restored, write_run
+from news_models import SPEC, make_catalogue, make_restored, write_run
 
 from tfrec_zoo.data.news.item_catalogue import ItemCatalogue
 from tfrec_zoo.export import check, histories, ssr_module

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_news_runs import (
+from news_models import (
     COLUMNS,
     SPEC,
     NewsOracle,

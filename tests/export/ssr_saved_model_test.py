@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_news_runs import NewsOracle, draw_items, make_catalogue, make_restored, write_run
+from news_models import NewsOracle, draw_items, make_catalogue, make_restored, write_run
 
 from tfrec_zoo.export import main, saved_model
 from tfrec_zoo.export.restore import load_export, load_exported_ssr, restore_run, restore_ssr
