@@ -35,6 +35,7 @@ class DLRMTask:
 
     unit = "examples"
     has_perplexity = False
+    has_init_from = True
 
     def __init__(
         self,

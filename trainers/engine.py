@@ -30,7 +30,7 @@ class Task(Protocol):
     `step(batch, states) -> loss_sum, states` is a `tf.Module` with the attributes `model` and
     `optimizer`; `num_events` are an epoch's, called `unit` (`events`, `examples`) in what a run
     says; `fingerprint` tells one set of training data from another; `has_perplexity` says whether
-    exp(loss) means something.
+    exp(loss) means something, `has_init_from` whether its program starts from other runs.
     """
 
     step: Any
@@ -38,6 +38,7 @@ class Task(Protocol):
     unit: str
     fingerprint: str
     has_perplexity: bool
+    has_init_from: bool
     has_validation: bool
 
     def blocks(self, epoch: int, first_block: int) -> Iterator[dict[str, np.ndarray]]:
@@ -118,10 +119,11 @@ class Trainer:
 
     def _refuse_other_data(self, fingerprint: str) -> None:
         if fingerprint != self._task.fingerprint:
+            start = ", with --init_from to start from that run" if self._task.has_init_from else ""
             raise ValueError(
                 f"the run in {self._folder.path} was trained on other data "
-                f"({fingerprint}; now: {self._task.fingerprint}): give the same --train, or choose "
-                "another --run_dir, with --init_from to start from that run"
+                f"({fingerprint}; now: {self._task.fingerprint}): give the same data, or choose "
+                f"another --run_dir{start}"
             )
 
     def restore_best(self) -> None:

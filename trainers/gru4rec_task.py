@@ -27,6 +27,7 @@ class GRU4RecTask:
     """A `tfrec_zoo.trainers.engine.Task`: trains GRU4Rec on sessions."""
 
     unit = "events"
+    has_init_from = True
 
     def __init__(
         self,

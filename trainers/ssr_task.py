@@ -24,6 +24,7 @@ class SSRTask:
     """A `tfrec_zoo.trainers.engine.Task`: trains SSR on histories."""
 
     unit = "examples"
+    has_init_from = False
 
     def __init__(
         self,

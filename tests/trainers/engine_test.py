@@ -30,6 +30,7 @@ class GivenTask:
     """Epochs of given losses, one event a step, and given values of the validation."""
 
     fingerprint, has_perplexity, unit = "given", True, "events"
+    has_init_from = True
 
     def __init__(self, losses=(3.0, 2.0, 1.0), validations=None):
         self.step = CountingStep()
