@@ -53,10 +53,10 @@ def write_news(folder: Path) -> dict[str, Path]:
 
 
 def impression_line(number: int) -> str:
-    """Returns an impression of 6 items of one period, two of which were clicked."""
+    """Returns an impression of 6 items of one period, not the newest, two of which were clicked."""
     rng = np.random.default_rng((7, number))
     period = number % WORLD.config.num_periods
-    ids = rng.permutation(WORLD.candidate_ids(period))
+    ids = rng.permutation(WORLD.candidate_ids(period)[:-6])
     time = WORLD.period_time(period) + int(rng.integers(1, PERIOD_SECONDS))
     history, shown = " ".join(ids[:3]), [f"{id_}-{int(n < 2)}" for n, id_ in enumerate(ids[3:9])]
     return f"{number}\treader\t{time}\t{history}\t{' '.join(shown)}\n"

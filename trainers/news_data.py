@@ -247,7 +247,7 @@ def look_up(log: ImpressionLog, catalogue: ItemCatalogue, part: str) -> Impressi
 def find_times(
     catalogue: ItemCatalogue, logs: dict[str, SessionLog], impressions: dict[str, ImpressionLog]
 ) -> np.ndarray:
-    """Returns when each item was first shown, or, without impressions, first clicked.
+    """Returns when each item was first shown, or, without impressions to train on, first clicked.
 
     What is first shown later than a request counts for that as an item of unknown age.
     """
@@ -255,7 +255,7 @@ def find_times(
     for log in impressions.values():
         rows.append(catalogue.rows(log.item_ids)[log.shown_codes])
         times.append(np.repeat(log.times, np.diff(log.shown_offsets)))
-    for log in logs.values() if not impressions else ():
+    for log in () if "train" in impressions else logs.values():
         if log.times is None:
             raise ValueError("age_buckets needs times: name the log's time column")
         rows.append(catalogue.rows(log.item_ids)[log.item_codes])

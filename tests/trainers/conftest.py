@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import tiny_click_runs
+import tiny_news_runs
 import tiny_runs
 
 
@@ -49,4 +50,26 @@ def finished_click_run(click_arguments, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("finished_clicks") / "run"
     arguments = [*click_arguments, "--validate_every_steps=20", f"--run_dir={run}"]
     assert tiny_click_runs.run_trainer(*arguments) == 0
+    return run
+
+
+@pytest.fixture(scope="session")
+def news(tmp_path_factory) -> dict[str, Path]:
+    """Planted news: log, other log, impressions, items and their columns."""
+    return tiny_news_runs.write_news(tmp_path_factory.mktemp("news"))
+
+
+@pytest.fixture(scope="session")
+def news_arguments(news) -> list[str]:
+    """Flags of the news, with ages and everything that draws random numbers."""
+    random = ("--item_dropout=0.1", "--unknown_rate=0.1", "--age_buckets=6")
+    return [*tiny_news_runs.list_flags(news), *random]
+
+
+@pytest.fixture(scope="session")
+def finished_news_run(news_arguments, tmp_path_factory) -> Path:
+    """An undisturbed run with validations within the epochs; not to be changed."""
+    run = tmp_path_factory.mktemp("finished_news") / "run"
+    arguments = [*news_arguments, "--validate_every_steps=15", f"--run_dir={run}"]
+    assert tiny_news_runs.run_trainer(*arguments) == 0
     return run
