@@ -135,6 +135,8 @@ def restore_model() -> "RestoredSSR":
         source = Path(FLAGS.export or FLAGS.export_dir)
         if not (source / "saved_model.pb").is_file():
             versions = list_versions(source)
+            if not versions and FLAGS.export:
+                raise ValueError(f"there is no exported version at {source}")
             if not versions:
                 raise ValueError(
                     f"{source} has no version yet: pass --run_dir, the run of the first one"

@@ -90,7 +90,8 @@ def draw_items(count: int = NUM_ITEMS, seed: int = 0, first: int = 0) -> list[It
 def write_items(path: Path, items: Sequence[Item], columns: Sequence[str] = COLUMNS) -> Path:
     """Writes a table of items."""
     lines = [columns, *([item[name] for name in columns] for item in items)]
-    path.write_text("".join("\t".join(line) + "\n" for line in lines), encoding="utf-8")
+    text = "".join("\t".join(line) + "\n" for line in lines)
+    path.write_bytes(text.encode(errors="surrogateescape"))
     return path
 
 
