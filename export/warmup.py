@@ -13,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
+from google.protobuf import message
 from tensorflow.core.framework import tensor_pb2
+
+from tfrec_zoo.serving.protos import declare_messages
 
 # The folder of a version for what is not of the SavedModel.
 EXTRA_NAME = "assets.extra"
@@ -102,18 +104,4 @@ def _parse_request(record: bytes) -> Request:
 @functools.cache
 def _message_classes() -> dict[str, type]:
     """Returns the message classes, of a pool of their own beside those of the serving package."""
-    file = descriptor_pb2.FileDescriptorProto(name="warmup.proto", package="warmup")
-    field_type = descriptor_pb2.FieldDescriptorProto
-    for message_name, fields in _MESSAGES.items():
-        declared = file.message_type.add(name=message_name)
-        for field_name, (number, type_name, is_repeated) in fields.items():
-            label = field_type.LABEL_REPEATED if is_repeated else field_type.LABEL_OPTIONAL
-            field = declared.field.add(name=field_name, number=number, label=label)
-            if type_name in _MESSAGES:
-                field.type, field.type_name = field_type.TYPE_MESSAGE, f".warmup.{type_name}"
-            else:
-                field.type = getattr(field_type, f"TYPE_{type_name.upper()}")
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    classes = message_factory.GetMessageClassesForFiles([file.name], pool)
-    return {name: classes[f"warmup.{name}"] for name in _MESSAGES}
+    return declare_messages("warmup", _MESSAGES)

@@ -16,7 +16,7 @@ FOLDERS = {
 }
 # A module imports only from what stands in a line above its own, and from its own package.
 ORDER = [
-    {"atomic_file"},
+    {"atomic_file", "serving"},
     {"vocabulary", "config"},
     {"data"},
     {"layers", "losses", "optimizers", "metrics"},
@@ -43,6 +43,8 @@ WITHOUT_TENSORFLOW = [
     "tfrec_zoo.metrics.ranking",
     "tfrec_zoo.program",
     "tfrec_zoo.run_folder",
+    "tfrec_zoo.serving.rest",
+    "tfrec_zoo.serving.rpc",
     "tfrec_zoo.vocabulary",
 ]
 
