@@ -66,4 +66,4 @@ def test_recall_of_new_items_comes_within_ten_percent_of_the_best_possible(tmp_p
     for name in ("unseen_recall@20", "recall@20"):
         assert reached[name] > 0.9 * max(best[name], best[f"realised_{name}"]), (reached, best)
     # What is best is far from what is had for nothing.
-    assert best["unseen_recall@20"] > 6 * 20 / len(alive)
+    assert best["unseen_recall@20"] > 5 * 20 / len(alive)

@@ -247,7 +247,8 @@ class PlantedNewsWorld:
         for position in range(int(lengths.max())):
             chosen = weights[:, places[:, position]].T
             log_posterior += np.log(chosen / rest)
-            rest = rest - chosen
+            # Behind a session's end, where nothing is meant, nothing may be left.
+            rest = np.maximum(rest - chosen, 1e-12)
             is_open[np.arange(len(places)), places[:, position]] = 0
             posterior = np.exp(log_posterior - log_posterior.max(axis=1, keepdims=True))
             posterior /= posterior.sum(axis=1, keepdims=True)
