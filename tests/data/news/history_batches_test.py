@@ -10,7 +10,6 @@ import tiny_news
 
 from tfrec_zoo.data.news.history_batch_config import HistoryBatchConfig
 from tfrec_zoo.data.news.history_batches import HistoryBatches, list_widths
-from tfrec_zoo.data.step_columns import round_up_columns
 from tfrec_zoo.layers.table_layout import TableSettings, lay_out
 
 BATCH = 8
@@ -346,11 +345,3 @@ def test_ages_without_times_are_refused():
 def test_batches_without_a_meaning_are_refused(options, sentence):
     with pytest.raises(ValueError, match=sentence):
         HistoryBatchConfig(**options)
-
-
-def test_the_columns_of_a_step_are_rounded_up():
-    """The items of a step are as many as its rows need, and of few possible numbers."""
-    for step in list_steps(make_batches()):
-        most = step["candidates"].size + step["history"].size + 1
-        distinct = len({*read_rows(step).tolist()})
-        assert distinct <= len(step["dense"]) <= round_up_columns(tiny_news.NUM_ITEMS + 1, most)
