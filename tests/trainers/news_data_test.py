@@ -139,7 +139,10 @@ def test_options_of_the_experiment_arrive(load):
         assert histories.num_examples == histories.num_sessions
     every_word = {f"word{word:04d}" for word in np.unique(WORLD.titles)}
     assert {*data.catalogue.vocabularies["title"].ids.tolist()} == every_word
-    assert load("--test_targets=last").examples.histories.num_examples > data.examples.num_examples
+    data = load("--test_targets=last")
+    training, test = data.examples.histories, data.held_out["test"].histories
+    assert test.num_examples == test.num_sessions
+    assert training.num_examples > training.num_sessions
 
 
 def test_logs_of_their_own_are_not_cut(load, news):

@@ -108,12 +108,14 @@ def test_histories_of_similar_length_come_together():
         assert (lengths <= width).all() and (lengths > {4: 0, 16: 4, 18: 16}[width]).all()
 
 
-def test_the_order_differs_from_epoch_to_epoch_and_from_seed_to_seed():
+def test_epochs_seeds_and_blocks_differ_in_order_and_draws():
     orders = [
         [example for step in list_steps(make_batches(seed=seed), epoch) for example in decode(step)]
         for seed, epoch in ((1, 0), (1, 1), (2, 0))
     ]
     assert orders[0] != orders[1] and orders[0] != orders[2]
+    blocks = [block["noise"][0, 0, :4] for block in make_batches(noise_width=9).blocks(0)]
+    assert len(np.unique(blocks)) > 0.9 * np.size(blocks)
 
 
 def test_items_have_their_content():
