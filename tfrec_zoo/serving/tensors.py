@@ -45,20 +45,13 @@ def as_input(value: Any, name: str) -> np.ndarray:
     Raises:
         ValueError: the lists are ragged, or the values are neither numbers nor texts.
     """
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise ValueError(
-            f"{name} has rows of several lengths, expected an array: fill up the shorter ones"
-        ) from None
+    array = np.asarray(value) if hasattr(value, "dtype") else _read_lists(value, name)
     if array.dtype.kind in "SUO":
-        return _as_texts(value, array, name)
-    if not hasattr(value, "dtype") and array.dtype in (np.int64, np.float64):
-        narrow = array.astype(np.int32 if array.dtype == np.int64 else np.float32)
-        # An integer that needs 64 bits stays what it is.
-        if array.dtype == np.float64 or (narrow == array).all():
-            array = narrow
-    if array.dtype not in _TYPES:
+        array = array.astype(object)
+        for text in array.ravel():
+            if not isinstance(text, str | bytes):
+                raise ValueError(f"{name} has {text!r} among its texts, expected str or bytes")
+    elif array.dtype not in _TYPES:
         raise ValueError(f"{name} has the type {array.dtype}, expected numbers or texts")
     return array
 
@@ -130,11 +123,20 @@ def decode_text(text: bytes) -> str:
     return text.decode("utf-8", "surrogateescape")
 
 
-def _as_texts(value: Any, array: np.ndarray, name: str) -> np.ndarray:
-    # NumPy turns texts and numbers of one list into texts without a word: look at what came.
-    texts = array if hasattr(value, "dtype") else np.asarray(value, dtype=object)
-    texts = texts.astype(object)
-    for text in texts.ravel():
-        if not isinstance(text, str | bytes):
-            raise ValueError(f"{name} has {text!r} among its texts, expected str or bytes")
-    return texts
+def _read_lists(value: Any, name: str) -> np.ndarray:
+    # As objects at first: NumPy turns texts and numbers of one list into texts, silently.
+    objects = np.asarray(value, dtype=object)
+    leaves = objects.ravel()
+    if any(isinstance(leaf, list | tuple | np.ndarray) for leaf in leaves):
+        raise ValueError(
+            f"{name} has rows of several lengths, expected an array: fill up the shorter ones"
+        )
+    if any(isinstance(leaf, str | bytes) for leaf in leaves):
+        return objects
+    array = np.asarray(value)
+    if array.dtype == np.float64:
+        return array.astype(np.float32)
+    # An integer that needs 64 bits stays what it is.
+    if array.dtype == np.int64 and (array.astype(np.int32) == array).all():
+        return array.astype(np.int32)
+    return array

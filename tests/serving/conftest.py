@@ -1,0 +1,48 @@
+"""Fixtures of the clients' tests: models, and servers that hold them."""
+
+import pytest
+
+from tfrec_zoo.serving import Client
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    """What is loaded, behind both servers."""
+    from serving import served_models
+    from serving.model_server import ModelServer
+
+    server = ModelServer()
+    for path in served_models.export_sessions(tmp_path_factory.mktemp("sessions")):
+        server.load("gru4rec", path)
+    server.labels["gru4rec"] = {"stable": 1, "canary": 2}
+    server.load("ssr", served_models.export_news(tmp_path_factory.mktemp("news")))
+    server.load("dlrm", served_models.export_clicks(tmp_path_factory.mktemp("clicks")))
+    server.load("echo", served_models.export_echo(tmp_path_factory.mktemp("echo")))
+    return server
+
+
+@pytest.fixture(scope="session")
+def urls(models):
+    """The addresses of both servers by name."""
+    pytest.importorskip("tensorflow_serving")
+    from serving.rest_server import serve_rest
+    from serving.rpc_server import serve_rpc
+
+    with serve_rest(models) as rest, serve_rpc(models) as rpc:
+        yield {"rest": rest, "rpc": rpc}
+
+
+@pytest.fixture
+def server(models, urls):
+    """The models' server, as it is at first."""
+    models.reset()
+    yield models
+    models.reset()
+
+
+@pytest.fixture(params=["columns", "rows", "rpc"])
+def client(request, server, urls):
+    """A client of either kind, which does not wait long."""
+    url = urls["rpc" if request.param == "rpc" else "rest"]
+    with Client(url, timeout=20, row_format=request.param == "rows") as client:
+        yield client
