@@ -45,6 +45,7 @@ setup(
     package_data={
         "tfrec_zoo": ["data/tables/specs/*.json"],
         "tfrec_zoo.trainers": ["recipes/*.json"],
+        "tfrec_zoo.export": ["deploy/*"],
     },
     python_requires=">=3.10,<3.14",
     install_requires=[
@@ -66,7 +67,10 @@ setup(
         "faiss": FAISS,
         "milvus": MILVUS,
         "serving": SERVING,
-        "test": [*SERVING, *BEAM, *FAISS, *MILVUS, "pytest>=8.3,<10", "ruff>=0.17,<0.18"],
+        "test": [
+            *(*SERVING, *BEAM, *FAISS, *MILVUS),
+            *("pytest>=8.3,<10", "pyyaml>=6,<7", "ruff>=0.17,<0.18"),
+        ],
     },
     entry_points={
         "console_scripts": [
