@@ -15,7 +15,7 @@ import os
 import tempfile
 from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,6 +40,7 @@ from tfrec_zoo.export.saved_model import export_gru4rec
 from tfrec_zoo.export.session_player import make_player
 from tfrec_zoo.models.gru4rec import GRU4Rec
 from tfrec_zoo.run_folder import is_run_folder, open_run_folder
+from tfrec_zoo.serving.answers import Recommendations
 from tfrec_zoo.trainers.gru4rec_task import GRU4RecTask, train_in_folder
 from tfrec_zoo.trainers.session_evaluation import evaluate_sessions
 from tfrec_zoo.vocabulary import Vocabulary, as_text_ids
@@ -49,13 +50,6 @@ Log = pd.DataFrame | str | os.PathLike | Sequence[str | os.PathLike]
 
 class NotFittedError(ValueError, AttributeError):
     """Something was asked of a recommender that has not been trained or loaded."""
-
-
-class Recommendations(NamedTuple):
-    """The best items first: raw ids object [B, K], "" where none is left; scores float32 [B, K]."""
-
-    items: np.ndarray
-    scores: np.ndarray
 
 
 class SessionRecommender:
