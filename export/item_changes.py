@@ -1,7 +1,7 @@
 """Changes of a catalogue of items that leave the model as it is: other items, more, fewer.
 
-Clicks in training, and times where a table of items has none, are those that the catalogue knows;
-what is new then came up now.
+Clicks in training, how much an item is being shown, and its time where a table has none, are those
+that the catalogue knows; what is new then came up now.
 """
 
 from dataclasses import dataclass, replace
@@ -51,7 +51,7 @@ def change_items(
     """
     found, read_ids = catalogue, []
     if replacement is not None:
-        found = _inherit_clicks(_inherit_times(replacement, catalogue, now), catalogue)
+        found = _inherit_counts(_inherit_times(replacement, catalogue, now), catalogue)
         read_ids.append(replacement.ids)
     if added is not None:
         found = found.extend(_inherit_times(added, catalogue, now))
@@ -70,9 +70,12 @@ def change_items(
     return ItemChanges(found, num_new, int(np.count_nonzero(is_changed)), num_removed)
 
 
-def _inherit_clicks(items: ItemCatalogue, known: ItemCatalogue) -> ItemCatalogue:
-    counts = known.vocabulary.row_counts()[known.rows(items.ids)]
-    return replace(items, vocabulary=Vocabulary(items.ids, counts))
+def _inherit_counts(items: ItemCatalogue, known: ItemCatalogue) -> ItemCatalogue:
+    """Returns `items` with the clicks and the shows that `known` has of them, 0 of new ones."""
+    rows = np.concatenate([[0], known.rows(items.ids)])
+    vocabulary = Vocabulary(items.ids, known.vocabulary.row_counts()[rows[1:]])
+    shows = None if known.shows is None else np.where(rows > 0, known.shows[rows], 0.0)
+    return replace(items, vocabulary=vocabulary, shows=shows)
 
 
 def _inherit_times(items: ItemCatalogue, known: ItemCatalogue, now: float | None) -> ItemCatalogue:

@@ -96,6 +96,18 @@ def test_without_a_column_of_times_new_items_came_up_now(catalogue, new):
     assert found["e"][1] is None and found["a"][1] == 10
 
 
+def test_how_much_items_are_shown_stays(catalogue, new):
+    shown = replace(catalogue, shows=np.array([0.0, 1.0, 2.0, 3.0, 4.0]))
+    found = change_items(shown, added=new, removed_ids=np.array(["a"], object)).catalogue
+    assert dict(zip(found.ids, found.shows[1:], strict=True)) == {
+        **{"b": 2.0, "d": 3.0, "c": 4.0},
+        **{"e": 0.0, "f": 0.0},
+    }
+    found = change_items(shown, replacement=new).catalogue
+    shows = dict(zip(found.ids, found.shows[1:], strict=True))
+    assert shows == {"b": 2.0, "e": 0.0, "f": 0.0, "c": 4.0}
+
+
 def test_items_without_any_times(catalogue, new):
     bare = without_times(catalogue)
     changes = change_items(bare, added=without_times(new), now=99.0)

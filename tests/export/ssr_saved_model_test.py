@@ -150,7 +150,7 @@ def test_it_answers_like_python_where_there_is_only_tensorflow(exported, restore
     expected = [np.append(oracle.embed(session), 1) for session in sessions]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(
-        vectors, np.column_stack([oracle.vectors, oracle.age_scores])[1:], rtol=1e-4, atol=1e-5
+        vectors, np.column_stack([oracle.vectors, oracle.offsets])[1:], rtol=1e-4, atol=1e-5
     )
     rows = [[int(row) for row in line] for line in answers["recommend_rows"]["rows"]]
     assert [[oracle.ids[row] for row in line] for line in rows] == answers["serving_default"][
