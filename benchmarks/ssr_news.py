@@ -233,7 +233,7 @@ def run_ssr(seed: int, experiment: SSRExperiment, data: news_data.NewsData) -> d
     experiment = replace(experiment, training=replace(experiment.training, seed=seed))
     with tempfile.TemporaryDirectory() as parent:
         with open_run_folder(Path(parent) / "run", experiment) as folder:
-            task = SSRTask(experiment, data.catalogue, data.examples)
+            task = SSRTask(experiment, data.catalogue, data.examples, exposures=data.exposures)
             train_in_folder(task, folder, data.catalogue, experiment)
     return evaluate_held_out(task.ranker, data.held_out["test"], (K,))
 

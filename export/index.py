@@ -1,7 +1,8 @@
 """Makes a new version of a served SSR with other items, in seconds and without training.
 
     tfrec-index --run_dir=run --items=articles.tsv --export_dir=served
-    tfrec-index --export_dir=served --add=new.tsv --remove=gone.txt --now=1573603200
+    tfrec-index --export_dir=served --add=new.tsv --remove=gone.txt --now=1573603200 \\
+        --impressions=last_hours.tsv
 
 The model is that of a run, of an export, or of the last version in --export_dir; its weights stay
 as they are, bit by bit. Items are those it has, or with --items those of this table alone; then
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from tfrec_zoo.export.item_changes import ItemChanges
     from tfrec_zoo.export.restored import RestoredSSR
 
-_CHANGES = ("items", "add", "remove", "remove_id")
+_CHANGES = ("items", "add", "remove", "remove_id", "impressions")
 
 
 def define_flags() -> None:
@@ -51,6 +52,12 @@ def define_flags() -> None:
     flags.DEFINE_multi_string("add", [], "Table of items to add or to replace; repeatable.")
     flags.DEFINE_multi_string("remove", [], "File of items to remove, an id a line; repeatable.")
     flags.DEFINE_multi_string("remove_id", [], "Id of an item to remove; repeatable.")
+    flags.DEFINE_multi_string(
+        "impressions",
+        [],
+        "What was shown of late, in MIND's format, for a model with exposure_weight; repeatable. "
+        "It tells how much each item is being shown at --now; without it, as before.",
+    )
     flags.DEFINE_integer(
         "max_bad_rows",
         None,
@@ -60,8 +67,8 @@ def define_flags() -> None:
     flags.DEFINE_float(
         "now",
         None,
-        "Time of the items' ages, in the unit of the log's times, as date +%s for seconds; none: "
-        "the newest time of an item or that of the version before.",
+        "Time of the items' ages and shows, in the unit of the log's times, as date +%s for "
+        "seconds; none: the newest time of an item or a show, or that of the version before.",
     )
     flags.DEFINE_integer(
         "k", None, "Number of items in an answer; none: as before, of a run 20.", lower_bound=1
@@ -88,6 +95,7 @@ def refresh() -> None:
         restored = restore_model()
         now = find_now(restored, FLAGS.now)
         restored = change(restored, now)
+        restored = measure_shows(restored)
         # With the times of the new items, unless a time is given.
         now = find_now(restored, FLAGS.now)
         # Before the version: where this fails, the same changes can be asked for again.
@@ -168,6 +176,36 @@ def change(restored: "RestoredSSR", now: float | None) -> "RestoredSSR":
     )
     _log_changes(changes)
     return replace(restored, catalogue=changes.catalogue)
+
+
+def measure_shows(restored: "RestoredSSR") -> "RestoredSSR":
+    """Returns the model with how much its items are being shown, as `--impressions` tell."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from tfrec_zoo.data.news.exposures import Exposures
+    from tfrec_zoo.data.news.impression_files import read_impressions
+
+    if not FLAGS.impressions:
+        return restored
+    config, catalogue = restored.model.config, restored.catalogue
+    if not config.exposure_weight:
+        raise ValueError(
+            "--impressions tell how much items are being shown, and this model does not look at "
+            "that: leave them out, or train with exposure_weight"
+        )
+    log = read_impressions(FLAGS.impressions)
+    exposures = Exposures.from_logs([log], catalogue.vocabulary, config.exposure_half_life)
+    # A show counts for what comes after it.
+    now = exposures.last_time + 1 if FLAGS.now is None else FLAGS.now
+    shows = exposures.levels(np.arange(catalogue.num_rows), now)
+    logging.info(
+        "--impressions: %d of what was shown; %d items shown of late",
+        log.num_impressions,
+        int(np.count_nonzero(shows >= config.exposure_prior)),
+    )
+    return replace(restored, catalogue=replace(catalogue, shows=shows))
 
 
 def read_items(flag: str, catalogue: "ItemCatalogue") -> "ItemCatalogue | None":

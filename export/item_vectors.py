@@ -1,4 +1,4 @@
-"""The items of an SSR as numbers: what its towers read of them, their vectors, their ages."""
+"""The items of an SSR as numbers: what its towers read of them, their vectors, their scores."""
 
 import numpy as np
 import tensorflow as tf
@@ -27,10 +27,11 @@ def read_inputs(model: SSR, catalogue: ItemCatalogue) -> np.ndarray:
 def embed_rows(
     model: SSR, catalogue: ItemCatalogue, inputs: np.ndarray, now: float | None
 ) -> np.ndarray:
-    """Returns the vectors of the items, without row 0: float32 [V, D], or [V, D + 1] with ages.
+    """Returns the vectors of the items, without row 0: float32 [V, D], or [V, D + 1] with offsets.
 
-    With `age_buckets` the last number is what the item's age at `now` adds to every score, and the
-    last one of a session's vector is 1.
+    Where items have scores beside those of their vectors (`SSR.has_offsets`), of their age or of
+    how much they are being shown, that is the last number, and the last one of a session's vector
+    is 1.
 
     Args:
         model: the towers.
@@ -39,10 +40,19 @@ def embed_rows(
         now: the time that ages are taken at; None: no age is known.
     """
     vectors = model.item_vectors(tf.constant(inputs[1:])).numpy()
-    if model.age_scores is None:
+    if not model.has_offsets:
         return vectors
-    scores = model.score_ages(tf.constant(find_ages(catalogue, now)[1:]))
-    return np.concatenate([vectors, scores.numpy()[:, None]], axis=1)
+    return np.column_stack([vectors, score_offsets(model, catalogue, now)[1:]])
+
+
+def score_offsets(model: SSR, catalogue: ItemCatalogue, now: float | None) -> np.ndarray:
+    """Returns what age and shows add to the score of each row, float32 [V + 1]."""
+    offsets = np.zeros(catalogue.num_rows, np.float32)
+    if model.age_scores is not None:
+        offsets += model.score_ages(tf.constant(find_ages(catalogue, now))).numpy()
+    if model.config.exposure_weight and catalogue.shows is not None:
+        offsets += model.score_shows(tf.constant(catalogue.shows, tf.float32)).numpy()
+    return offsets
 
 
 def make_index(restored: RestoredSSR, now: float | None) -> ItemIndex:
@@ -62,12 +72,12 @@ def find_ages(catalogue: ItemCatalogue, now: float | None) -> np.ndarray:
 
 
 def find_now(restored: RestoredSSR, now: float | None = None) -> float | None:
-    """Returns the time that items have their ages at, see `export_ssr`; None without ages."""
-    if restored.model.age_scores is None:
+    """Returns the time that items have their ages at, see `export_ssr`; None where it is none."""
+    if not restored.model.has_offsets:
         if now is not None:
             raise ValueError(
-                f"now={now} is the time of the items' ages, and this model has no age_buckets: "
-                "leave it out"
+                f"now={now} is the time of the items' ages and shows, and this model has neither "
+                "age_buckets nor exposure_weight: leave it out"
             )
         return None
     if now is not None:

@@ -160,7 +160,7 @@ def export_ssr(
     def make(sources: Path) -> _Content:
         module = SSRModule(restored.model, catalogue, restored.experiment, sources, k, now)
         signatures = module.trace_signatures()
-        names = list_ssr_inputs(schema, restored.model.age_scores is not None)
+        names = list_ssr_inputs(schema, restored.model.config)
         names["serving_default"] = names["recommend"]
         about = {
             "k": k,

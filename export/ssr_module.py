@@ -22,11 +22,17 @@ from tfrec_zoo.export.item_vectors import embed_rows, read_inputs
 from tfrec_zoo.export.vocabulary_table import make_vocabulary_table
 from tfrec_zoo.item_index.exact_search import ExactSearch
 from tfrec_zoo.models.ssr import SSR
+from tfrec_zoo.models.ssr_config import SSRConfig
 
 Answer = dict[str, tf.Tensor]
 
 
-def list_item_inputs(schema: ClickSchema, has_ages: bool) -> dict[str, tf.TensorSpec]:
+def list_offset_inputs(config: SSRConfig) -> list[str]:
+    """Returns the inputs of `embed_items` that are not content."""
+    return ["ages"] * (config.age_buckets > 0) + ["shows"] * (config.exposure_weight > 0)
+
+
+def list_item_inputs(schema: ClickSchema, config: SSRConfig) -> dict[str, tf.TensorSpec]:
     """Returns the inputs of `embed_items`, see `SSRModule`; those without a column are left out."""
     widths = {
         "dense": (tf.float32, len(list_number_columns(schema))),
@@ -38,12 +44,12 @@ def list_item_inputs(schema: ClickSchema, has_ages: bool) -> dict[str, tf.Tensor
         for name, (dtype, width) in widths.items()
         if width
     }
-    if has_ages:
-        inputs["ages"] = tf.TensorSpec([None], tf.float32, "ages")
+    for name in list_offset_inputs(config):
+        inputs[name] = tf.TensorSpec([None], tf.float32, name)
     return inputs
 
 
-def list_inputs(schema: ClickSchema, has_ages: bool) -> dict[str, dict[str, tf.TensorSpec]]:
+def list_inputs(schema: ClickSchema, config: SSRConfig) -> dict[str, dict[str, tf.TensorSpec]]:
     """Returns the inputs of each signature, see `SSRModule`."""
 
     def take(dtype: tf.DType, *names: str) -> dict[str, tf.TensorSpec]:
@@ -55,7 +61,7 @@ def list_inputs(schema: ClickSchema, has_ages: bool) -> dict[str, dict[str, tf.T
         "recommend_including": take(tf.string, "session_items", "include_items"),
         "recommend_rows": take(tf.int32, "session_rows"),
         "embed_session": take(tf.string, "session_items"),
-        "embed_items": list_item_inputs(schema, has_ages),
+        "embed_items": list_item_inputs(schema, config),
     }
 
 
@@ -85,10 +91,11 @@ class SSRModule(tf.Module):
       Inputs of no column are left out.
 
     The product of a session's vector and an item's is the item's score. Where the model has
-    `age_buckets`, vectors are of D + 1 numbers, the last one of an item what its age adds to its
-    score and that of a session 1; `embed_items` then takes `ages` float [B], too, what has passed
-    since an item came up in the unit of the log's times; NaN, 0 or less: not known. The ages of the
-    catalogue are those at the time `now`.
+    `age_buckets` or `exposure_weight`, vectors are of D + 1 numbers, the last one of an item what
+    its age and its shows add to its score and that of a session 1. `embed_items` then takes `ages`
+    float [B], too, what has passed since an item came up in the unit of the log's times; NaN, 0 or
+    less: not known; and `shows` float [B], how much an item is being shown (`Exposures.levels`).
+    The ages of the catalogue are those at the time `now`, its shows the catalogue's.
 
     Attributes:
         weights: the variables of the Python model, in its order.
@@ -139,12 +146,13 @@ class SSRModule(tf.Module):
         # With a prefix, for a feature may be called vocabulary.
         self._texts = TextEncoder(catalogue.schema, catalogue.vocabularies, folder, "feature.")
         self._schema, self._k, self._num_rows = catalogue.schema, k, catalogue.num_rows
-        self._has_ages = model.age_scores is not None
+        self._config, self._has_offsets = model.config, model.has_offsets
         self._excludes_history = experiment.data.exclude_history
         self._read_histories = make_reader(experiment.batches)
         # Functions, not the model: tracked, it would bring its Keras metadata into the export.
         self._read_items, self._item_vectors = model.read_items, model.item_vectors
-        self._session_vectors, self._score_ages = model.session_vectors, model.score_ages
+        self._session_vectors = model.session_vectors
+        self._score_ages, self._score_shows = model.score_ages, model.score_shows
         # Each traced once, however many signatures it answers.
         self._find = tf.function(self._search, autograph=False, reduce_retracing=True)
 
@@ -152,7 +160,7 @@ class SSRModule(tf.Module):
         """Returns the signature functions by name, traced for any batch size and length."""
         traced = {
             name: tf.function(getattr(self, name), autograph=False).get_concrete_function(**inputs)
-            for name, inputs in list_inputs(self._schema, self._has_ages).items()
+            for name, inputs in list_inputs(self._schema, self._config).items()
         }
         return {"serving_default": traced["recommend"], **traced}
 
@@ -186,6 +194,7 @@ class SSRModule(tf.Module):
         sparse: tf.Tensor | None = None,
         vectors: tf.Tensor | None = None,
         ages: tf.Tensor | None = None,
+        shows: tf.Tensor | None = None,
     ) -> Answer:
         """Returns the vectors of items by their content, see the class."""
         given = [values for values in (dense, sparse, vectors) if values is not None]
@@ -198,9 +207,13 @@ class SSRModule(tf.Module):
         encoded = encode_features(self._texts, dense, sparse, self._schema)
         inputs = self._read_items(tf.concat(numbers, axis=1), encoded.rows, encoded.weights)
         found = self._item_vectors(inputs)
+        offsets = []
         if ages is not None:
-            scores = self._score_ages(tf.where(tf.math.is_finite(ages), ages, 0.0))
-            found = tf.concat([found, scores[:, None]], axis=1)
+            offsets.append(self._score_ages(tf.where(tf.math.is_finite(ages), ages, 0.0)))
+        if shows is not None:
+            offsets.append(self._score_shows(tf.where(shows > 0, shows, 0.0)))
+        if offsets:
+            found = tf.concat([found, tf.add_n(offsets)[:, None]], axis=1)
         return {"item_vector": found}
 
     def _look_up(self, items: tf.Tensor) -> tf.Tensor:
@@ -209,7 +222,7 @@ class SSRModule(tf.Module):
     def _embed(self, histories: Histories) -> tf.Tensor:
         clicks = tf.gather(self.item_inputs, histories.rows)
         vectors = self._session_vectors(clicks, histories.lengths)
-        if self._has_ages:
+        if self._has_offsets:
             vectors = tf.concat([vectors, tf.ones_like(vectors[:, :1])], axis=1)
         return vectors
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfrec_zoo.export.click_reference import ExampleEncoder
 from tfrec_zoo.export.conformance import Export
-from tfrec_zoo.export.item_vectors import find_ages, read_inputs
+from tfrec_zoo.export.item_vectors import read_inputs, score_offsets
 from tfrec_zoo.export.restored import RestoredSSR
 
 
@@ -33,20 +33,19 @@ class SessionReference:
 
     @functools.cached_property
     def _vectors(self) -> np.ndarray:
-        """The vectors of all rows, float32 [V + 1, D], with the scores of their ages behind."""
+        """The vectors of all rows, float32 [V + 1, D], with what ages and shows add behind."""
         model, catalogue = self._restored.model, self._restored.catalogue
         vectors = model.item_vectors(tf.constant(self._inputs)).numpy()
-        if model.age_scores is None:
+        if not model.has_offsets:
             return vectors
-        scores = model.score_ages(tf.constant(find_ages(catalogue, self._now))).numpy()
-        return np.column_stack([vectors, scores])
+        return np.column_stack([vectors, score_offsets(model, catalogue, self._now)])
 
     def embed(self, session: Sequence[str]) -> np.ndarray:
-        """Returns the vector of a session, float32 [D], with a 1 behind where items have ages."""
+        """Returns the vector of a session, float32 [D], a 1 behind where items have offsets."""
         rows = self._read(session)
         model = self._restored.model
         vector = model.session_vectors(tf.constant(self._inputs[[rows]]), tf.constant([len(rows)]))
-        return np.append(vector[0], np.ones(int(model.age_scores is not None), np.float32))
+        return np.append(vector[0], np.ones(int(model.has_offsets), np.float32))
 
     def score(
         self,
@@ -96,6 +95,8 @@ class ItemReference:
         inputs = {name: values for name, values in inputs.items() if values.shape[1]}
         if self._model.age_scores is not None:
             inputs["ages"] = self._ages
+        if self._model.config.exposure_weight:
+            inputs["shows"] = self._shows
         return inputs
 
     def embed(self) -> np.ndarray:
@@ -103,10 +104,18 @@ class ItemReference:
         content, model = self._encoder.encode(self._examples), self._model
         inputs = model.read_items(content.dense, content.rows, content.row_weights)
         vectors = model.item_vectors(inputs).numpy()
-        if model.age_scores is None:
+        if not model.has_offsets:
             return vectors
         ages = np.where(np.isfinite(self._ages), self._ages, np.float32(0))
-        return np.column_stack([vectors, model.score_ages(tf.constant(ages)).numpy()])
+        shows = np.where(self._shows > 0, self._shows, np.float32(0))
+        offsets = model.score_ages(tf.constant(ages)) + model.score_shows(tf.constant(shows))
+        return np.column_stack([vectors, offsets.numpy()])
+
+    @property
+    def _shows(self) -> np.ndarray:
+        """Numbers of shows, among them some that are none; float32 [n]."""
+        shows = [0.0, 0.5, 7.0, 1e4, -1.0, np.nan]
+        return np.resize(np.array(shows, np.float32), len(self._examples.dense))
 
     @property
     def _ages(self) -> np.ndarray:

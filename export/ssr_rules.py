@@ -19,6 +19,7 @@ from tfrec_zoo.export.session_checks import (
     require_near,
     require_padding_invariance,
 )
+from tfrec_zoo.export.ssr_module import list_offset_inputs
 from tfrec_zoo.export.ssr_reference import ItemReference, SessionReference
 
 
@@ -26,8 +27,8 @@ def check_signatures(export: Export) -> str:
     """The signatures have the inputs and outputs, types and shapes, of SSR."""
     text, number, row = "DT_STRING", "DT_FLOAT", "DT_INT32"
     k, schema = export.config["export"]["k"], export.restored.catalogue.schema
-    has_ages = export.config["model"]["age_buckets"] > 0
-    width = export.config["model"]["vector_dim"] + has_ages
+    model = export.restored.model
+    width = model.config.vector_dim + model.has_offsets
     answer = {"items": (text, [-1, k]), "scores": (number, [-1, k])}
     session = {"session_items": (text, [-1, -1])}
     content = {
@@ -36,8 +37,8 @@ def check_signatures(export: Export) -> str:
         "vectors": (number, [-1, schema.num_dense - len(schema.dense)]),
     }
     content = {name: tensor for name, tensor in content.items() if tensor[1][1]}
-    if has_ages:
-        content["ages"] = (number, [-1])
+    for name in list_offset_inputs(model.config):
+        content[name] = (number, [-1])
     expected = {
         "serving_default": (session, answer),
         "recommend": (session, answer),

@@ -146,7 +146,8 @@ class NewsOracle:
 
     Attributes:
         vectors: float64 [V + 1, D], of all rows.
-        age_scores: float64 [V + 1], what the age of each row adds at the time `now`.
+        offsets: float64 [V + 1], what the age of each row at the time `now`, and how much it is
+            being shown, add to its score.
     """
 
     def __init__(self, restored: RestoredSSR, now: float | None = None) -> None:
@@ -155,12 +156,16 @@ class NewsOracle:
         content = self.catalogue.take(np.arange(self.catalogue.num_rows))
         self.inputs = self.model.read_items(content.dense, content.rows, content.row_weights)
         self.vectors = self.model.item_vectors(self.inputs).numpy().astype(np.float64)
-        self.age_scores = np.zeros(len(self.vectors))
+        self.offsets = np.zeros(len(self.vectors))
         if self.model.age_scores is not None:
             ages = np.full(len(self.vectors), -np.inf)
             if now is not None:
                 ages = np.nan_to_num(now - self.catalogue.times, nan=-np.inf)
-            self.age_scores = self.model.score_ages(tf.constant(ages, tf.float32)).numpy()
+            self.offsets = self.model.score_ages(tf.constant(ages, tf.float32)).numpy()
+        if self.catalogue.shows is not None:
+            config = self.model.config
+            more = np.log(1 + self.catalogue.shows / config.exposure_prior)
+            self.offsets = self.offsets + config.exposure_weight * more
         self.ids = ["", *self.catalogue.ids]
         self.counts = np.array([0, *self.catalogue.vocabulary.counts])
 
@@ -183,7 +188,7 @@ class NewsOracle:
     def scores(self, session: Sequence[str]) -> np.ndarray:
         """Returns the scores [V + 1] of all rows; -inf for row 0."""
         if self.read(session):
-            scores = self.vectors @ self.embed(session) + self.age_scores
+            scores = self.vectors @ self.embed(session) + self.offsets
         else:
             scores = self.counts / max(self.counts.sum(), 1)
         scores[0] = -np.inf

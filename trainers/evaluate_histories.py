@@ -38,6 +38,7 @@ from tfrec_zoo.trainers.news_data import (
     SHOWN_ITEMS,
     define_candidate_flags,
     find_candidates,
+    find_exposures,
     find_times,
     log_unseen,
     look_up,
@@ -103,6 +104,9 @@ def evaluate() -> None:
             restored.model,
             restored.catalogue,
             exclude_history=restored.experiment.data.exclude_history,
+            exposures=find_exposures(restored.experiment, restored.catalogue, impressions)
+            if impressions
+            else None,
         )
         with EvaluationProgress(name) as progress:
             metrics = evaluate_held_out(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfrec_zoo.data.news.exposures import Exposures
 from tfrec_zoo.data.news.held_out import HeldOut
 from tfrec_zoo.data.news.histories import Histories
 from tfrec_zoo.data.news.history_batches import list_widths
@@ -51,6 +52,7 @@ class HistoryRanker:
         catalogue: ItemCatalogue,
         *,
         exclude_history: bool = True,
+        exposures: Exposures | None = None,
         jit_compile: bool = True,
     ) -> None:
         """Takes the model and its items.
@@ -60,10 +62,12 @@ class HistoryRanker:
             catalogue: the items, encoded for the model.
             exclude_history: whether the items of a history are no candidates after it. A target
                 that stands in its own history then comes behind all others.
+            exposures: how much items were being shown at any time, where the model looks at that;
+                None: as much as the catalogue says, at all times.
             jit_compile: compile with XLA. Without it the ranks may take a tie for a difference.
         """
         self.model, self.catalogue = model, catalogue
-        self._exclude_history = exclude_history
+        self._exclude_history, self._exposures = exclude_history, exposures
         self._read = tf.function(self._read_chunk, jit_compile=jit_compile)
         self._encode = tf.function(self._encode_chunk, jit_compile=jit_compile)
         self._score = tf.function(self._score_chunk, jit_compile=jit_compile)
@@ -156,10 +160,14 @@ class HistoryRanker:
                 tf.constant(came_up, tf.float32),
                 pad_to(excluded, size),
                 tf.constant(times, tf.float32),
+                tf.constant(self._find_shows(batch, columns, size), tf.float32),
             )
 
     def score_shown(self, impressions: Impressions, max_history: int) -> np.ndarray:
-        """Returns the score of each item that the impressions showed, float32 [K]."""
+        """Returns the score of each item that the impressions showed, float32 [K].
+
+        How much an item is being shown takes no part: all of these were.
+        """
         inputs, vectors = self.read_items()
         lengths = np.minimum(np.diff(impressions.history_offsets), max_history)
         size = min(1024, max(MIN_EXACT_EVENTS, len(lengths)))
@@ -181,6 +189,16 @@ class HistoryRanker:
         clicks = inputs[pad_to(batch["history"], size)]
         return self._encode(clicks, pad_to(batch["lengths"], size))
 
+    def _find_shows(self, batch: dict[str, np.ndarray], columns: np.ndarray, size: int) -> Any:
+        """Returns how much the items of the columns are being shown, [size, C] or broadcast."""
+        if not self.model.config.exposure_weight:
+            return np.zeros([1, 1])
+        if self._exposures is not None:
+            levels = self._exposures.levels(columns[None], batch["time"][:, None])
+            return pad_to(levels, size)
+        shows = self.catalogue.shows
+        return np.zeros([1, 1]) if shows is None else shows[None, columns]
+
     def _read_chunk(
         self, dense: tf.Tensor, rows: tf.Tensor, row_weights: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -197,11 +215,14 @@ class HistoryRanker:
         came_up: tf.Tensor,
         excluded: tf.Tensor,
         times: tf.Tensor,
+        shows: tf.Tensor,
     ) -> tf.Tensor:
         """Returns the scores float [B, C] of the columns, -inf for those `excluded`, int [B, T]."""
         scores = tf.matmul(sessions, vectors, transpose_b=True)
         if self.model.age_scores is not None:
             scores += self.model.score_ages(times[:, None] - came_up[None])
+        if self.model.config.exposure_weight:
+            scores += self.model.score_shows(shows)
         places = tf.stack(
             [tf.repeat(tf.range(excluded.shape[0]), excluded.shape[1]), tf.reshape(excluded, [-1])],
             axis=1,

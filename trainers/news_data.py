@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from absl import flags, logging
 
+from tfrec_zoo.data.news.exposures import Exposures
 from tfrec_zoo.data.news.held_out import HeldOut
 from tfrec_zoo.data.news.histories import TARGETS, Histories
 from tfrec_zoo.data.news.impression_files import read_impressions
@@ -35,11 +36,13 @@ class NewsData:
         catalogue: the items.
         examples: what is trained on.
         held_out: `validation` and `test`, as far as there are any.
+        exposures: how much items were being shown; None where the model does not ask.
     """
 
     catalogue: ItemCatalogue
     examples: TrainingExamples
     held_out: dict[str, HeldOut]
+    exposures: Exposures | None = None
 
 
 def define_data_flags() -> None:
@@ -121,7 +124,13 @@ def load_news(experiment: SSRExperiment) -> NewsData:
             log_unseen(part, of_part, seen_rows)
         shown = look_up(impressions[part], catalogue, part) if part in impressions else None
         held_out[part] = HeldOut(batches.max_history, of_part, seen_rows, candidates, shown)
-    return NewsData(catalogue, examples, held_out)
+    exposures = find_exposures(experiment, catalogue, impressions)
+    if exposures is not None:
+        # As of the end of training; an index is made for a time of its own.
+        last_time = impressions["train"].times.max() if "train" in impressions else -np.inf
+        levels = exposures.levels(np.arange(catalogue.num_rows), last_time + 1)
+        catalogue = replace(catalogue, shows=levels)
+    return NewsData(catalogue, examples, held_out, exposures)
 
 
 def read_catalogue(
@@ -271,6 +280,24 @@ def _read_candidates(catalogue: ItemCatalogue) -> np.ndarray:
             f"--candidates is {ALL_ITEMS}, {SHOWN_ITEMS} or a file with an id a line, and there is "
             f"no file {FLAGS.candidates}"
         ) from None
+
+
+def find_exposures(
+    experiment: SSRExperiment, catalogue: ItemCatalogue, impressions: dict[str, ImpressionLog]
+) -> Exposures | None:
+    """Returns how much items were being shown; None where the model does not ask.
+
+    Impressions of the test are among them: of these a request knows the shows before it.
+    """
+    model = experiment.model
+    if not model.exposure_weight:
+        return None
+    if not impressions:
+        raise ValueError(
+            f"exposure_weight={model.exposure_weight} needs impressions, which tell what was shown "
+            "when: pass them, or set exposure_weight to 0"
+        )
+    return Exposures.from_logs(impressions.values(), catalogue.vocabulary, model.exposure_half_life)
 
 
 def _read_logs(experiment: SSRExperiment) -> dict[str, SessionLog]:

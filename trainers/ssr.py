@@ -54,6 +54,7 @@ def train() -> None:
             data.catalogue,
             data.examples,
             validation=data.held_out.get("validation"),
+            exposures=data.exposures,
             cut_offs=cut_offs,
             tie_rule=FLAGS.tie_rule,
         )

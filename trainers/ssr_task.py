@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
+from tfrec_zoo.data.news.exposures import Exposures
 from tfrec_zoo.data.news.held_out import HeldOut
 from tfrec_zoo.data.news.history_batches import Block, HistoryBatches
 from tfrec_zoo.data.news.item_catalogue import ItemCatalogue
@@ -33,6 +34,7 @@ class SSRTask:
         examples: TrainingExamples,
         *,
         validation: HeldOut | None = None,
+        exposures: Exposures | None = None,
         cut_offs: tuple[int, ...] = (20,),
         tie_rule: str = "pessimistic",
     ) -> None:
@@ -43,6 +45,7 @@ class SSRTask:
             catalogue: the items, with the clicks that negatives follow.
             examples: of the rows of `catalogue`.
             validation: what `validate` measures; None: there is no validation.
+            exposures: how much items were being shown, see `HistoryRanker`.
             cut_offs: of the validation metrics, in addition to that of the primary one.
             tie_rule: see `tfrec_zoo.metrics.ranking`.
 
@@ -78,7 +81,10 @@ class SSRTask:
         self._cut_offs = tuple(sorted({*cut_offs, *training.primary_cut_offs}))
         self._tie_rule = tie_rule
         self.ranker = HistoryRanker(
-            self.model, catalogue, exclude_history=experiment.data.exclude_history
+            self.model,
+            catalogue,
+            exclude_history=experiment.data.exclude_history,
+            exposures=exposures,
         )
 
     def blocks(self, epoch: int, first_block: int) -> Iterator[Block]:

@@ -1,6 +1,8 @@
+import dataclasses
 import json
 import shutil
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from news_models import SPEC, make_catalogue, make_restored, write_run
@@ -57,7 +59,9 @@ def copy(exported_small, tmp_path):
 
 
 def test_a_good_export_passes(catalogue, tmp_path, monkeypatch, capsys):
-    restored = make_restored(catalogue, age_buckets=4, repeats="adjacent", max_history=4)
+    catalogue = dataclasses.replace(catalogue, shows=np.linspace(0, 9, catalogue.num_rows))
+    options = {"age_buckets": 4, "exposure_weight": 0.2}
+    restored = make_restored(catalogue, repeats="adjacent", max_history=4, **options)
     path = export_ssr(restored, tmp_path, k=7)
     code, printed = run_check(monkeypatch, capsys, path)
     assert (code, printed.err) == (0, "")

@@ -1,5 +1,7 @@
 """SSR's signatures against the Python model, one session at a time, sorted by NumPy."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -24,6 +26,8 @@ MODELS = {
     "gru": {},
     "mean": {"session_encoder": "mean", "exclude_history": False},
     "ages": {"age_buckets": 5, "age_unit": 500.0, "repeats": "adjacent"},
+    "shows": {"exposure_weight": 0.4, "exposure_prior": 0.2},
+    "both": {"exposure_weight": 0.1, "age_buckets": 5, "age_unit": 500.0},
     "short": {"repeats": "all", "max_history": 3, "session_pooling": "last", "normalize": False},
 }
 SESSIONS = [
@@ -72,7 +76,11 @@ def catalogue(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=MODELS)
 def served(request, catalogue, tmp_path_factory):
-    restored = make_restored(catalogue, **MODELS[request.param])
+    options = MODELS[request.param]
+    if "exposure_weight" in options:
+        shows = np.random.default_rng(2).exponential(size=catalogue.num_rows)
+        catalogue = dataclasses.replace(catalogue, shows=shows)
+    restored = make_restored(catalogue, **options)
     return Served(restored, tmp_path_factory.mktemp("sources"))
 
 
@@ -163,8 +171,8 @@ def test_vectors_of_sessions(served):
     found = served.ask("embed_session", session_items=pad([*SESSIONS, []]))["session_vector"]
     expected = [served.oracle.embed(session) for session in [*SESSIONS, []]]
     np.testing.assert_allclose(found[:, :4], expected, rtol=1e-4, atol=1e-5)
-    has_ages = served.restored.model.age_scores is not None
-    assert found.shape[1] == 4 + has_ages and (found[:, 4:] == 1).all()
+    has_offsets = served.restored.model.has_offsets
+    assert found.shape[1] == 4 + has_offsets and (found[:, 4:] == 1).all()
 
 
 def to_inputs(catalogue, items):
@@ -196,12 +204,20 @@ def test_items_are_embedded_by_their_content(served, tmp_path):
     inputs = model.read_items(content.dense, content.rows, content.row_weights)
     expected = model.item_vectors(inputs).numpy()
     given = to_inputs(catalogue, items)
+    offsets = np.zeros(len(items))
     if model.age_scores is not None:
         given["ages"] = ages = np.full(len(items), np.nan, np.float32)
         ages[:7] = [1, 800, 1e9, 0, -5, np.inf, -np.inf]
         known = model.score_ages(tf.constant([1, 800, 1e9] + [-1.0] * (len(items) - 3)))
-        expected = np.column_stack([expected, known])
+        offsets += known.numpy()
         assert len({*known.numpy()}) == 4
+    if model.config.exposure_weight:
+        given["shows"] = shows = np.full(len(items), np.nan, np.float32)
+        shows[:4] = [0, 2, 1e6, -3]
+        known = np.log(1 + np.array([0, 2, 1e6]) / model.config.exposure_prior)
+        offsets[:3] += model.config.exposure_weight * known
+    if model.has_offsets:
+        expected = np.column_stack([expected, offsets])
     found = served.ask("embed_items", **given)["item_vector"]
     assert len(np.unique(expected.round(5), axis=0)) > 95
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
@@ -210,8 +226,10 @@ def test_items_are_embedded_by_their_content(served, tmp_path):
 def test_products_are_the_scores(served):
     items = draw_items()
     given = to_inputs(served.restored.catalogue, items)
-    if served.now is not None:
+    if served.restored.model.age_scores is not None:
         given["ages"] = np.array([served.now - float(i["Published"]) for i in items], np.float32)
+    if served.restored.model.config.exposure_weight:
+        given["shows"] = served.restored.catalogue.shows[1:].astype(np.float32)
     vectors = served.ask("embed_items", **given)["item_vector"]
     sessions = served.ask("embed_session", session_items=pad(SESSIONS))["session_vector"]
     expected = [served.oracle.scores(session)[1:] for session in SESSIONS]
@@ -250,7 +268,7 @@ def test_ages_are_those_at_the_time_asked_for(catalogue, tmp_path):
         served = Served(restored, tmp_path / str(now), now)
         answers.append(served.ask("recommend", session_items=pad(SESSIONS)))
         served.require(SESSIONS, answers[-1])
-    assert served.oracle.age_scores.std() == 0
+    assert served.oracle.offsets.std() == 0
     assert answers[0]["items"].tolist() != answers[1]["items"].tolist()
 
 
@@ -266,5 +284,5 @@ def test_refusals(catalogue, tmp_path):
     other = ItemCatalogue.of_ids(Vocabulary(["a"], [1]))
     with pytest.raises(ValueError, match="not of one run"):
         SSRModule(restored.model, other, restored.experiment, tmp_path, K)
-    with pytest.raises(ValueError, match="has no age_buckets"):
+    with pytest.raises(ValueError, match="neither age_buckets"):
         find_now(restored, 5.0)

@@ -10,6 +10,7 @@ import tensorflow as tf
 import tiny_news
 from ssr_oracle import Towers, take_weights, to_arrays
 
+from tfrec_zoo.data.news.exposures import Exposures
 from tfrec_zoo.data.news.held_out import HeldOut
 from tfrec_zoo.data.news.item_catalogue import ItemCatalogue
 from tfrec_zoo.metrics.ranking import TIE_RULES
@@ -27,6 +28,7 @@ CONFIGS = {
     "max": {},
     "mean of the clicks": {"session_encoder": "mean", "normalize": False},
     "ages": {"session_pooling": "last", **AGES},
+    "shows": {"exposure_weight": 0.3, "exposure_half_life": 40.0, "exposure_prior": 0.2},
 }
 
 
@@ -42,6 +44,9 @@ def make_catalogue(**options) -> ItemCatalogue:
 
 
 CATALOGUE = make_catalogue()
+# Rows and times of shows, those that score the same among them and others.
+SHOWS = np.array([[3, 8, 17, NUM_ROWS - 1, 5, 5, 2, 9, 9], [0, 0, 0, 0, 30, 60, 10, 90, 95]])
+SHOWS[1] += tiny_news.START
 
 
 def make_model(options=None, seed=0) -> SSR:
@@ -58,7 +63,12 @@ def make_model(options=None, seed=0) -> SSR:
 @functools.cache
 def make_ranker(name="max", *, exclude_history=True) -> HistoryRanker:
     """One for each kind, since compiling takes longer than ranking."""
-    return HistoryRanker(make_model(CONFIGS[name]), CATALOGUE, exclude_history=exclude_history)
+    return HistoryRanker(
+        make_model(CONFIGS[name]),
+        CATALOGUE,
+        exclude_history=exclude_history,
+        exposures=Exposures(*SHOWS, 40.0) if name == "shows" else None,
+    )
 
 
 class SlowRanker:
@@ -74,12 +84,17 @@ class SlowRanker:
         self.inputs = self.towers.read_items(dense, located, content.row_weights)
         self.vectors = self.towers.item_vectors(self.inputs)
 
-    def score(self, history, time):
+    def score(self, history, time, *, with_shows=True):
         """Scores float64 [V + 1] of all rows."""
         scores = self.vectors @ self.towers.session_vector(self.inputs[history])
         if "age_scores" in self.towers.weights:
             ages = [-1 if np.isnan(came) else time - came for came in self.times]
             scores = scores + [self.towers.score_age(age) for age in ages]
+        config = self.towers.config
+        if config.exposure_weight and with_shows:
+            for row in range(NUM_ROWS):
+                shows = sum(0.5 ** ((time - t) / 40) for r, t in SHOWS.T if r == row and t < time)
+                scores[row] += config.exposure_weight * np.log(1 + shows / config.exposure_prior)
         return scores
 
     def rank(self, histories, candidates, *, exclude_history=True):
@@ -156,14 +171,16 @@ def test_what_is_not_yet_shown_is_of_unknown_age():
 
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("max_history", [tiny_news.MAX_HISTORY, 5])
-def test_what_impressions_showed_is_scored_as_items_are(name, max_history):
+def test_what_impressions_showed_is_scored_as_items_are_but_for_having_been_shown(
+    name, max_history
+):
     ranker = make_ranker(name)
     slow = SlowRanker(ranker.model)
     found = ranker.score_shown(IMPRESSIONS, max_history)
     assert found.shape == IMPRESSIONS.shown_rows.shape
     for number in range(IMPRESSIONS.num_impressions):
         history = IMPRESSIONS.history_rows[slice(*IMPRESSIONS.history_offsets[number:][:2])]
-        scores = slow.score(history[-max_history:], IMPRESSIONS.times[number])
+        scores = slow.score(history[-max_history:], IMPRESSIONS.times[number], with_shows=False)
         places = slice(*IMPRESSIONS.shown_offsets[number:][:2])
         wanted = scores[IMPRESSIONS.shown_rows[places]]
         np.testing.assert_allclose(found[places], wanted, rtol=1e-4, atol=1e-5)

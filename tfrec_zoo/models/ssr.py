@@ -25,7 +25,9 @@ class SSR(tf_keras.Model):
         x_j = sum over the features of item j of their vectors + dense_j D     [E]
         v_j = x_j W_item + b_item                                             [D]
         u   = max over time of GRU(x_1, ..., x_T), times W_session, + b       [D]
-        score(u, v_j) = u . v_j + a(age of j), of vectors of length 1 with `normalize`
+        score(u, v_j) = u . v_j + a(age of j) + e(shows of j)
+
+    of vectors of length 1 with `normalize`.
 
     a is learned for each of `age_buckets` ages, and for one that is not known; without them it is
     0. An item is nothing but its content, so that one which nobody has clicked has a vector as good
@@ -109,6 +111,19 @@ class SSR(tf_keras.Model):
         buckets = 1 + tf.cast(steps / math.log(_AGE_FACTOR), tf.int32)
         buckets = tf.minimum(buckets, self.config.age_buckets)
         return tf.gather(self.age_scores, tf.where(ages > 0, buckets, 0))
+
+    def score_shows(self, shows: tf.Tensor) -> tf.Tensor:
+        """Returns e = exposure_weight * log(1 + shows / exposure_prior), of the shape of `shows`.
+
+        A click needs a show: P(click) = P(shown) P(click | shown). The towers learn the second
+        factor, and how much an item is being shown (`Exposures.levels`) tells the first.
+        """
+        return self.config.exposure_weight * tf.math.log1p(shows / self.config.exposure_prior)
+
+    @property
+    def has_offsets(self) -> bool:
+        """Whether items have scores beside those of their vectors: of their age or their shows."""
+        return self.age_scores is not None or self.config.exposure_weight > 0
 
     def session_vectors(
         self, inputs: tf.Tensor, lengths: tf.Tensor, noise: tf.Tensor | None = None

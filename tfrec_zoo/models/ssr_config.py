@@ -36,6 +36,15 @@ class SSRConfig(Config):
     age_unit: float = option(
         900.0, "The first of the ages ends here, in the unit of the times (seconds)."
     )
+    exposure_weight: float = option(
+        0.0,
+        "What it adds to an item's score that it is being shown e times as much, as impressions "
+        "tell; not learned: the temperature makes it the odds of being shown; 0: nothing.",
+    )
+    exposure_half_life: float = option(
+        3600.0, "A show that is this long ago counts half, in the unit of the times (seconds)."
+    )
+    exposure_prior: float = option(0.05, "Shows that every item has beside its own.")
 
     def __post_init__(self) -> None:
         """Refuses sizes and combinations without a meaning."""
@@ -45,6 +54,11 @@ class SSRConfig(Config):
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.item_dropout < 1:
             raise ValueError(f"item_dropout must be in [0, 1), got {self.item_dropout}")
+        if self.exposure_weight < 0:
+            raise ValueError(f"exposure_weight must be 0 or positive, got {self.exposure_weight}")
+        for name in ("exposure_half_life", "exposure_prior"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if self.age_buckets < 0 or self.age_unit <= 0:
             raise ValueError(
                 "age_buckets must be 0 or positive and age_unit positive, got "

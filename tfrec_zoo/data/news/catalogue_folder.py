@@ -1,7 +1,7 @@
 """A catalogue of items as a folder.
 
 catalogue.json  ids.tsv  items.arrow  features.json  spec.json  vocabularies/<feature>.tsv
-times.npy (where items have times)
+times.npy, shows.npy (where items have times, or it is known how much they are shown)
 """
 
 import json
@@ -23,12 +23,14 @@ SUMMARY_NAME = "catalogue.json"
 IDS_NAME = "ids.tsv"
 ITEMS_NAME = "items.arrow"
 TIMES_NAME = "times.npy"
+SHOWS_NAME = "shows.npy"
 
 _OWN_NAMES = {
     SUMMARY_NAME,
     IDS_NAME,
     ITEMS_NAME,
     TIMES_NAME,
+    SHOWS_NAME,
     FEATURES_NAME,
     SPEC_NAME,
     VOCABULARIES_NAME,
@@ -44,6 +46,7 @@ class Catalogue(Protocol):
     vocabularies: Any
     spec: Any
     times: Any
+    shows: Any
     summary: Any
 
 
@@ -62,8 +65,9 @@ def write_catalogue_folder(path: str | os.PathLike, catalogue: Catalogue) -> Non
         catalogue.schema.save(folder / FEATURES_NAME)
         with ShardWriter(folder / ITEMS_NAME, catalogue.schema) as writer:
             writer.write(catalogue.features)
-        if catalogue.times is not None:
-            np.save(folder / TIMES_NAME, catalogue.times)
+        for name, values in ((TIMES_NAME, catalogue.times), (SHOWS_NAME, catalogue.shows)):
+            if values is not None:
+                np.save(folder / name, values)
         _write_json(folder / SPEC_NAME, catalogue.spec.to_dict())
         _write_json(folder / SUMMARY_NAME, catalogue.summary)
         _refuse_other_content(Path(path))
@@ -83,7 +87,6 @@ def read_catalogue_folder(path: str | os.PathLike) -> dict[str, Any]:
         )
     schema = ClickSchema.load(folder / FEATURES_NAME)
     shard = ClickShards([folder / ITEMS_NAME], schema)
-    times = folder / TIMES_NAME
     return {
         "vocabulary": Vocabulary.load(folder / IDS_NAME),
         "features": shard.slice(0, shard.num_rows),
@@ -94,7 +97,8 @@ def read_catalogue_folder(path: str | os.PathLike) -> dict[str, Any]:
             if feature.kind == "vocabulary"
         },
         "spec": load_table_spec(folder / SPEC_NAME),
-        "times": np.load(times) if times.is_file() else None,
+        "times": _read_array(folder / TIMES_NAME),
+        "shows": _read_array(folder / SHOWS_NAME),
         "summary": parse_json_object((folder / SUMMARY_NAME).read_text(encoding="utf-8")),
     }
 
@@ -110,6 +114,10 @@ def _refuse_other_content(path: Path) -> None:
             f"{path} holds {foreign[0]!r}, which is not of a catalogue, so it is not replaced: "
             "choose another folder"
         )
+
+
+def _read_array(path: Path) -> np.ndarray | None:
+    return np.load(path) if path.is_file() else None
 
 
 def _write_json(path: Path, values: Any) -> None:

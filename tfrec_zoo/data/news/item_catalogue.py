@@ -47,6 +47,8 @@ class ItemCatalogue:
         spec: the columns of the tables that items come from.
         times: float64 [V + 1], when each item was published, NaN where that is not known; None
             where the specification has no time.
+        shows: float64 [V + 1], how much each item is being shown (`Exposures.levels`) at the time
+            that the catalogue is of; None where that is not known.
         summary: plain JSON values: what was counted when the items were read.
     """
 
@@ -56,6 +58,7 @@ class ItemCatalogue:
     vocabularies: Mapping[str, Vocabulary]
     spec: TableSpec
     times: np.ndarray | None = None
+    shows: np.ndarray | None = None
     summary: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -201,7 +204,18 @@ class ItemCatalogue:
         times = None
         if self.times is not None and other.times is not None:
             times = np.concatenate([self.times, other.times])[source]
-        return replace(self, vocabulary=vocabulary, features=features, times=times, summary={})
+        shows = self.shows
+        if shows is not None:
+            # Other content does not change how much an item is shown.
+            shows = np.pad(shows, (0, vocabulary.num_rows - len(shows)))
+        return replace(
+            self,
+            vocabulary=vocabulary,
+            features=features,
+            times=times,
+            shows=shows,
+            summary={},
+        )
 
     def remove(self, ids: Any) -> "ItemCatalogue":
         """Returns a catalogue without the items `ids`; those behind them move up.
@@ -216,6 +230,7 @@ class ItemCatalogue:
             vocabulary=Vocabulary(self.ids[is_kept[1:]], self.vocabulary.counts[is_kept[1:]]),
             features=self.features.take(np.flatnonzero(is_kept)),
             times=None if self.times is None else self.times[is_kept],
+            shows=None if self.shows is None else self.shows[is_kept],
             summary={},
         )
 
@@ -263,7 +278,7 @@ class ItemCatalogue:
             **counts,
         }
         vocabulary = Vocabulary(table.ids, clicks)
-        return cls(vocabulary, features, schema, vocabularies, spec, times, summary)
+        return cls(vocabulary, features, schema, vocabularies, spec, times, summary=summary)
 
 
 def _require_known(known: Vocabulary, training: Vocabulary) -> None:
