@@ -7,6 +7,8 @@ import subprocess
 
 import pytest
 from docs.python_api_test import find_examples, run_example
+from google.protobuf import text_format
+from tensorflow_serving.config import model_server_config_pb2
 
 COMMAND = re.compile(r"^```bash\n(.*?)^```\n", re.DOTALL | re.MULTILINE)
 
@@ -29,6 +31,13 @@ def test_python_examples_are_answered(guide, server):
         printed = run_example(source, f"serving.md, example {number}", variables)
         assert shown is None or printed == shown
     assert {request[0] for request in server.requests} == {"gru4rec", "ssr", "dlrm"}
+
+
+def test_the_labels_of_the_guide_are_those_of_the_server(guide):
+    (text,) = re.findall(r"^   ```text\n(.*?)^   ```\n", guide, re.DOTALL | re.MULTILINE)
+    config = text_format.Parse(text, model_server_config_pb2.ModelConfig())
+    assert list(config.model_version_policy.specific.versions) == [1, 2]
+    assert dict(config.version_labels) == {"stable": 1, "canary": 2}
 
 
 def test_curl_is_answered(guide):

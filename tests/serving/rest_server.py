@@ -9,6 +9,7 @@ import base64
 import contextlib
 import json
 import re
+import ssl
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,15 +34,19 @@ _CODES = {
 
 
 @contextlib.contextmanager
-def serve_rest(server: ModelServer, port: int = 0) -> Iterator[str]:
+def serve_rest(
+    server: ModelServer, port: int = 0, tls: ssl.SSLContext | None = None
+) -> Iterator[str]:
     """Serves on a port of this machine; yields the address."""
     handler = type("Handler", (_Handler,), {"server_of_models": server})
     http = ThreadingHTTPServer(("127.0.0.1", port), handler)
     http.daemon_threads = True
+    if tls:
+        http.socket = tls.wrap_socket(http.socket, server_side=True)
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{http.server_port}"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{http.server_port}"
     finally:
         server.stopped.set()
         http.shutdown()

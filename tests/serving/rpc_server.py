@@ -16,14 +16,17 @@ from tensorflow_serving.apis import (
 
 
 @contextlib.contextmanager
-def serve_rpc(server: ModelServer, port: int = 0) -> Iterator[str]:
+def serve_rpc(
+    server: ModelServer, port: int = 0, tls: grpc.ServerCredentials | None = None
+) -> Iterator[str]:
     """Serves on a port of this machine; yields the address."""
     rpc = grpc.server(futures.ThreadPoolExecutor(4))
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(_Service(server), rpc)
-    port = rpc.add_insecure_port(f"127.0.0.1:{port}")
+    address = f"127.0.0.1:{port}"
+    port = rpc.add_secure_port(address, tls) if tls else rpc.add_insecure_port(address)
     rpc.start()
     try:
-        yield f"grpc://127.0.0.1:{port}"
+        yield f"{'grpcs' if tls else 'grpc'}://127.0.0.1:{port}"
     finally:
         server.stopped.set()
         rpc.stop(grace=None).wait()
