@@ -1,18 +1,23 @@
-"""Small models with random weights, and the answers of GRU4Rec in NumPy float64."""
+"""Small models with random weights, their exports, and the answers of GRU4Rec in float64."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import click_models
+import news_models
 import numpy as np
 import pytest
 
 from tfrec_zoo.experiments import GRU4RecExperiment
-from tfrec_zoo.export.restore import RestoredDLRM, RestoredGRU4Rec
-from tfrec_zoo.export.saved_model import export_dlrm, export_gru4rec
+from tfrec_zoo.export import index
+from tfrec_zoo.export.restore import RestoredDLRM, RestoredGRU4Rec, restore_ssr
+from tfrec_zoo.export.saved_model import export_dlrm, export_gru4rec, export_ssr
 from tfrec_zoo.losses.ranking_config import RankingLossConfig
 from tfrec_zoo.models.gru4rec import GRU4Rec
 from tfrec_zoo.models.gru4rec_config import GRU4RecConfig
+from tfrec_zoo.program import run_program
+from tfrec_zoo.run_folder import RunFolder
 from tfrec_zoo.vocabulary import Vocabulary
 
 NUM_ITEMS = 40
@@ -138,3 +143,45 @@ def restored_dlrm() -> RestoredDLRM:
 def exported_dlrm(restored_dlrm, tmp_path_factory) -> Path:
     """Its export; not to be changed."""
     return export_dlrm(restored_dlrm, tmp_path_factory.mktemp("served_dlrm"))
+
+
+@pytest.fixture(scope="session")
+def news_run(tmp_path_factory) -> RunFolder:
+    """A run of an SSR whose items have ages."""
+    path = tmp_path_factory.mktemp("news")
+    catalogue = news_models.make_catalogue(path)
+    restored = news_models.make_restored(catalogue, age_buckets=5, age_unit=500.0)
+    return news_models.write_run(path / "run", restored)
+
+
+@pytest.fixture(scope="session")
+def first_versions(news_run, tmp_path_factory) -> Path:
+    """A folder of versions with its export in it, 40 items an answer; not to be changed."""
+    path = tmp_path_factory.mktemp("served_news")
+    export_ssr(restore_ssr(news_run), path, 40, now=96_000.0)
+    return path
+
+
+@pytest.fixture
+def served(first_versions, tmp_path) -> Path:
+    """A copy of it."""
+    return shutil.copytree(first_versions, tmp_path / "served")
+
+
+@pytest.fixture
+def run_index(capsys, caplog) -> Callable[..., tuple]:
+    """Runs `tfrec-index`; returns the exit code, what was printed, and what was logged."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        caplog.clear()
+        code = 0
+        # Exports before the first program of a process leave the level at that of warnings.
+        argv = ["tfrec-index", "--verbosity=0", *map(str, arguments)]
+        try:
+            run_program(index.refresh, index.define_flags, argv)
+        except SystemExit as end:
+            code = end.code
+        return code, capsys.readouterr(), caplog.messages
+
+    return run

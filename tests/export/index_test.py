@@ -2,55 +2,23 @@
 
 import fcntl
 import json
-import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 
-import numpy as np
 import pytest
 import tensorflow as tf
-from news_models import (
-    COLUMNS,
-    NewsOracle,
-    draw_items,
-    make_catalogue,
-    make_restored,
-    write_items,
-    write_run,
-)
+from news_models import COLUMNS, NewsOracle, draw_items, write_items
 
-from tfrec_zoo.export import index, saved_model
-from tfrec_zoo.export.restore import load_export, restore_ssr
-from tfrec_zoo.export.saved_model import export_ssr
+from tfrec_zoo.export import saved_model
+from tfrec_zoo.export.restore import load_export
 from tfrec_zoo.export.version_folder import list_versions
-from tfrec_zoo.item_index.item_index import ItemIndex
-from tfrec_zoo.program import run_program
 
 K = 40
 SESSION = ["N3", "N4", "N5"]
 NEW = {**dict.fromkeys(COLUMNS, ""), "NewsId": "new", "Published": "95000", "Title": "Red fox"}
-
-
-@pytest.fixture
-def run(capsys, caplog):
-    """Runs the program; returns the exit code, what was printed, and what was logged."""
-
-    def run(*arguments):
-        capsys.readouterr()
-        caplog.clear()
-        code = 0
-        # Exports before the first program of a process leave the level at that of warnings.
-        argv = ["tfrec-index", "--verbosity=0", *map(str, arguments)]
-        try:
-            run_program(index.refresh, index.define_flags, argv)
-        except SystemExit as end:
-            code = end.code
-        return code, capsys.readouterr(), caplog.messages
-
-    return run
 
 
 def ask(model, session=SESSION):
@@ -69,45 +37,23 @@ def read_about(version):
     return json.loads((version / "assets" / "config.json").read_text())["export"]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A run of a model with ages."""
-    path = tmp_path_factory.mktemp("run")
-    restored = make_restored(make_catalogue(path), age_buckets=5, age_unit=500.0)
-    return write_run(path / "run", restored)
-
-
-@pytest.fixture(scope="module")
-def first(folder, tmp_path_factory):
-    """A folder of versions with one in it; not to be changed."""
-    path = tmp_path_factory.mktemp("served")
-    export_ssr(restore_ssr(folder), path, K, now=96_000.0)
-    return path
-
-
-@pytest.fixture
-def served(first, tmp_path):
-    """A copy of it."""
-    return shutil.copytree(first, tmp_path / "served")
-
-
-def test_a_run_becomes_the_first_version(folder, first, tmp_path, run):
+def test_a_run_becomes_the_first_version(news_run, first_versions, tmp_path, run_index):
     path = tmp_path / "new" / "served"
-    flags = [f"--run_dir={folder.path}", f"--export_dir={path}", f"--k={K}", "--now=96000"]
-    code, printed, _ = run(*flags)
+    flags = [f"--run_dir={news_run.path}", f"--export_dir={path}", f"--k={K}", "--now=96000"]
+    code, printed, _ = run_index(*flags)
     assert (code, printed.out) == (0, f"{path / '1'}\n")
-    assert read_about(path / "1") == read_about(first / "1")
-    assert list_weights(path / "1") == list_weights(first / "1")
+    assert read_about(path / "1") == read_about(first_versions / "1")
+    assert list_weights(path / "1") == list_weights(first_versions / "1")
     assert 'name: "ssr"' in (path / "models.config").read_text()
 
 
-def test_new_items_come_and_old_ones_go(served, tmp_path, run):
+def test_new_items_come_and_old_ones_go(served, tmp_path, run_index):
     first = tf.saved_model.load(str(served / "1"))
     before = ask(first)
     new = write_items(tmp_path / "new.tsv", [NEW])
     (tmp_path / "gone.txt").write_text("N7\nnobody\n\n")
     start = time.monotonic()
-    code, printed, logged = run(
+    code, printed, logged = run_index(
         *(f"--export_dir={served}", f"--add={new}", "--now=97000"),
         *(f"--remove={tmp_path / 'gone.txt'}", "--remove_id=N8"),
     )
@@ -134,15 +80,17 @@ def test_new_items_come_and_old_ones_go(served, tmp_path, run):
     assert about["metrics"] == {"recall@20": 0.25}
 
     # Not in the next version, either.
-    code, _, _ = run(f"--export_dir={served}", "--now=98000")
+    code, _, _ = run_index(f"--export_dir={served}", "--now=98000")
     assert code == 0 and not {"N7", "N8"} & set(ask(tf.saved_model.load(str(served / "3"))))
 
 
-def test_a_table_of_all_items_takes_the_place_of_the_old_ones(folder, served, tmp_path, run):
+def test_a_table_of_all_items_takes_the_place_of_the_old_ones(
+    news_run, served, tmp_path, run_index
+):
     items = [*draw_items()[5:25], *draw_items(10, seed=7, first=100), NEW]
     path = write_items(tmp_path / "all.tsv", items)
     flags = [f"--items={path}", f"--export_dir={served}", f"--k={K}"]
-    code, printed, logged = run(f"--run_dir={folder.path}", *flags)
+    code, printed, logged = run_index(f"--run_dir={news_run.path}", *flags)
     assert code == 0 and "31 items: 11 new, 20 read anew, 20 removed" in logged
     restored = load_export(served / "2")
     # The newest time is that of the new item.
@@ -155,16 +103,16 @@ def test_a_table_of_all_items_takes_the_place_of_the_old_ones(folder, served, tm
     assert (restored.catalogue.vocabulary.counts > 0).sum() == 20
 
     # From an export it is the same.
-    code, _, _ = run(f"--export={served / '1'}", *flags, "--now=95000")
+    code, _, _ = run_index(f"--export={served / '1'}", *flags, "--now=95000")
     assert code == 0 and ask(tf.saved_model.load(str(served / "3"))) == expected[0]
 
 
-def test_bad_items_are_named_and_passed_over(served, tmp_path, run):
+def test_bad_items_are_named_and_passed_over(served, tmp_path, run_index):
     short = {**NEW, "NewsId": "short", "vec": "1 2 3"}
     text = {**NEW, "NewsId": "text", "length": "long"}
     path = write_items(tmp_path / "new.tsv", [short, NEW, text, {**NEW, "NewsId": ""}])
     path.write_bytes(path.read_bytes() + b"few\t1\n")
-    code, printed, logged = run(f"--export_dir={served}", f"--add={path}")
+    code, printed, logged = run_index(f"--export_dir={served}", f"--add={path}")
     assert code == 0, printed.err
     problems = [line for line in logged if line.startswith("passed over: ")]
     assert len(problems) == 4
@@ -178,7 +126,7 @@ def test_bad_items_are_named_and_passed_over(served, tmp_path, run):
     catalogue = load_export(served / "2").catalogue
     assert catalogue.num_items == 41 and catalogue.rows("new") == 41
 
-    code, printed, logged = run(f"--export_dir={served}", f"--add={path}", "--max_bad_rows=3")
+    code, printed, logged = run_index(f"--export_dir={served}", f"--add={path}", "--max_bad_rows=3")
     assert (code, list_versions(served)) == (1, [1, 2])
     assert "max_bad_rows=3" in printed.err.splitlines()[-1]
 
@@ -197,13 +145,15 @@ def test_bad_items_are_named_and_passed_over(served, tmp_path, run):
         ({"flags": [f"--remove_id=N{n}" for n in range(40)]}, "no item would be left of 40"),
     ],
 )
-def test_refusals_are_one_sentence_and_leave_the_versions(served, changes, problem, tmp_path, run):
+def test_refusals_are_one_sentence_and_leave_the_versions(
+    served, changes, problem, tmp_path, run_index
+):
     flags = [flag.replace("EXPORT", str(served)) for flag in changes.get("flags", ())]
     if not flags:
         columns = changes.get("columns", COLUMNS)
         path = write_items(tmp_path / "items.tsv", changes.get("twice", [NEW]), columns)
         flags = [f"--items={path}"]
-    code, printed, logged = run(f"--export_dir={served}", *flags)
+    code, printed, logged = run_index(f"--export_dir={served}", *flags)
     assert (code, printed.out) == (1, "")
     assert problem.replace("EXPORT", str(served)) in printed.err.splitlines()[-1]
     assert list_versions(served) == [1]
@@ -220,30 +170,32 @@ def test_refusals_are_one_sentence_and_leave_the_versions(served, changes, probl
         (["--export_dir=s", "--now=5", "--keep_versions=1"], "keep_versions"),
     ],
 )
-def test_flags_that_do_not_go_together(flags, problem, run):
-    code, printed, logged = run(*flags)
+def test_flags_that_do_not_go_together(flags, problem, run_index):
+    code, printed, logged = run_index(*flags)
     assert code == 2 and problem in printed.err
 
 
-def test_a_folder_without_a_version_and_other_models(exported, tmp_path, run):
-    code, printed, logged = run(f"--export_dir={tmp_path / 'empty'}", "--now=5")
+def test_a_folder_without_a_version_and_other_models(exported, tmp_path, run_index):
+    code, printed, logged = run_index(f"--export_dir={tmp_path / 'empty'}", "--now=5")
     assert code == 1 and "empty has no version yet: pass --run_dir" in printed.err
-    code, printed, logged = run(f"--export={exported}", f"--export_dir={tmp_path}", "--remove_id=x")
+    code, printed, logged = run_index(
+        f"--export={exported}", f"--export_dir={tmp_path}", "--remove_id=x"
+    )
     assert code == 1 and "is of a model 'gru4rec'" in printed.err
 
 
-def test_an_interrupted_refresh_leaves_the_versions_whole(served, monkeypatch, run):
+def test_an_interrupted_refresh_leaves_the_versions_whole(served, monkeypatch, run_index):
     before = ask(tf.saved_model.load(str(served / "1")))
 
     def fail(*_):
         raise OSError(28, "No space left on device", "file")
 
     monkeypatch.setattr(saved_model, "write_warmup_requests", fail)
-    code, printed, logged = run(f"--export_dir={served}", "--remove_id=N7")
+    code, printed, logged = run_index(f"--export_dir={served}", "--remove_id=N7")
     assert code == 1 and "the disk is full" in printed.err
     assert sorted(p.name for p in served.iterdir()) == [".lock", "1", "models.config"]
     monkeypatch.undo()
-    assert run(f"--export_dir={served}", "--remove_id=N7")[0] == 0
+    assert run_index(f"--export_dir={served}", "--remove_id=N7")[0] == 0
     assert ask(tf.saved_model.load(str(served / "1"))) == before
     assert "N7" not in ask(tf.saved_model.load(str(served / "2")))
 
@@ -272,16 +224,16 @@ def test_a_killed_refresh_leaves_the_versions_whole(served, tmp_path):
     assert (process.returncode, process.stdout) == (0, f"{served / '2'}\n")
 
 
-def test_old_versions_are_deleted(served, run):
+def test_old_versions_are_deleted(served, run_index):
     for number in range(3):
         flags = [f"--export_dir={served}", f"--remove_id=N{number}", "--keep_versions=2"]
-        assert run(*flags)[0] == 0
+        assert run_index(*flags)[0] == 0
     assert list_versions(served) == [3, 4]
     assert sorted(p.name for p in served.iterdir()) == [".lock", "3", "4", "models.config"]
     assert load_export(served / "4").catalogue.num_items == 37
 
 
-def test_refreshes_take_turns(served, run):
+def test_refreshes_take_turns(served, run_index):
     with open(served / ".lock", "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         done = threading.Event()
@@ -292,68 +244,5 @@ def test_refreshes_take_turns(served, run):
             fcntl.flock(file, fcntl.LOCK_UN)
 
         threading.Thread(target=let_go).start()
-        code, printed, logged = run(f"--export_dir={served}", "--remove_id=N1")
+        code, printed, logged = run_index(f"--export_dir={served}", "--remove_id=N1")
         assert code == 0 and done.is_set() and "waiting for another process" in logged[0]
-
-
-def test_vectors_for_other_services(served, tmp_path, run):
-    new = write_items(tmp_path / "new.tsv", [NEW])
-    vectors = tmp_path / "vectors"
-    flags = [f"--export={served}", f"--add={new}", "--now=96500", f"--vectors_to={vectors}"]
-    code, printed, logged = run(*flags)
-    assert (code, printed.out, list_versions(served)) == (0, "", [1])
-    assert "wrote 41 vectors of 5 numbers" in logged
-    found = ItemIndex.load(vectors)
-    assert found.ids.tolist()[-2:] == ["N39", "new"]
-    model = tf.saved_model.load(str(served / "1"))
-    session = model.signatures["embed_session"](session_items=tf.constant([SESSION]))
-    ids, scores = found.search(session["session_vector"].numpy(), K + 1)
-    assert run(f"--export_dir={served}", f"--add={new}", "--now=96500")[0] == 0
-    answer = tf.saved_model.load(str(served / "2")).signatures["recommend"](
-        session_items=tf.constant([SESSION])
-    )
-    items = [item.decode() for item in answer["items"][0].numpy()][:38]
-    assert [item for item in ids[0] if item not in SESSION] == items
-    others = [score for item, score in zip(ids[0], scores[0], strict=True) if item not in SESSION]
-    np.testing.assert_allclose(answer["scores"][0][:38], others, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize(("flag", "package"), [("faiss_to", "faiss"), ("milvus_to", "pymilvus")])
-def test_a_missing_package_is_one_sentence(served, flag, package, tmp_path, monkeypatch, run):
-    monkeypatch.setitem(sys.modules, package, None)
-    code, printed, logged = run(f"--export={served}", f"--{flag}={tmp_path / 'x'}")
-    assert code == 1 and f"--{flag}: {package} is needed" in printed.err
-    assert "pip install" in printed.err
-
-
-def test_faiss_finds_what_exact_search_finds(served, tmp_path, run):
-    faiss = pytest.importorskip("faiss")
-    path = tmp_path / "faiss"
-    flags = [f"--export={served}", f"--faiss_to={path}", f"--vectors_to={tmp_path / 'vectors'}"]
-    assert run(*flags)[0] == run(*flags, "--faiss_index=HNSW8")[0] == 0
-    exact = ItemIndex.load(tmp_path / "vectors")
-    assert (path / "ids.tsv").read_text().split() == exact.ids.tolist()
-    _, numbers = faiss.read_index(str(path / "index.faiss")).search(exact.vectors[:5], 1)
-    assert exact.ids[numbers[:, 0]].tolist() == exact.search(exact.vectors[:5], 1)[0][:, 0].tolist()
-    code, printed, logged = run(*flags, "--faiss_index=nonsense")
-    assert code == 1 and "FAISS makes no index 'nonsense'" in printed.err
-    (path / "mine.txt").write_text("precious")
-    code, printed, logged = run(*flags)
-    assert code == 1 and "so it is not replaced" in printed.err
-
-
-def test_milvus_has_the_items(served, tmp_path):
-    pymilvus = pytest.importorskip("pymilvus")
-    pytest.importorskip("milvus_lite")
-    from tfrec_zoo.item_index.milvus_index import MilvusSearch
-
-    uri = str(tmp_path / "items.db")
-    # In a process of its own: milvus-lite goes on writing messages after the test.
-    arguments = [f"--export={served}", f"--milvus_to={uri}", "--remove_id=N1"]
-    command = [sys.executable, "-m", "tfrec_zoo.export.index", *arguments]
-    subprocess.run(command, check=True, timeout=120)
-    client = pymilvus.MilvusClient(uri)
-    # A server keeps its collections loaded, the file of milvus-lite does not.
-    client.load_collection("items")
-    ids, _ = MilvusSearch(client, "items").search(np.ones((1, 5)), 50)
-    assert len({*ids[0]} - {""}) == 39 and "N1" not in ids[0]
