@@ -55,8 +55,9 @@ def define_flags() -> None:
     flags.DEFINE_multi_string(
         "impressions",
         [],
-        "What was shown of late, in MIND's format, for a model with exposure_weight; repeatable. "
-        "It tells how much each item is being shown at --now; without it, as before.",
+        "What was shown of late, in MIND's format, for a model that looks at that; "
+        "repeatable. It tells how much each item is being shown at --now, and how often it is "
+        "clicked then; without it, as before.",
     )
     flags.DEFINE_integer(
         "max_bad_rows",
@@ -190,22 +191,22 @@ def measure_shows(restored: "RestoredSSR") -> "RestoredSSR":
     if not FLAGS.impressions:
         return restored
     config, catalogue = restored.model.config, restored.catalogue
-    if not config.exposure_weight:
+    if not config.asks_impressions:
         raise ValueError(
             "--impressions tell how much items are being shown, and this model does not look at "
-            "that: leave them out, or train with exposure_weight"
+            "that: leave them out, or train with exposure_weight or click_rate_weight"
         )
     log = read_impressions(FLAGS.impressions)
     exposures = Exposures.from_logs([log], catalogue.vocabulary, config.exposure_half_life)
     # A show counts for what comes after it.
     now = exposures.last_time + 1 if FLAGS.now is None else FLAGS.now
-    shows = exposures.levels(np.arange(catalogue.num_rows), now)
+    catalogue = exposures.describe(catalogue, now, config.click_rate_prior)
     logging.info(
         "--impressions: %d of what was shown; %d items shown of late",
         log.num_impressions,
-        int(np.count_nonzero(shows >= config.exposure_prior)),
+        int(np.count_nonzero(catalogue.shows >= config.exposure_prior)),
     )
-    return replace(restored, catalogue=replace(catalogue, shows=shows))
+    return replace(restored, catalogue=catalogue)
 
 
 def read_items(flag: str, catalogue: "ItemCatalogue") -> "ItemCatalogue | None":

@@ -71,11 +71,13 @@ def change_items(
 
 
 def _inherit_counts(items: ItemCatalogue, known: ItemCatalogue) -> ItemCatalogue:
-    """Returns `items` with the clicks and the shows that `known` has of them, 0 of new ones."""
+    """Returns `items` with the clicks and shows that `known` has of them; of new ones none."""
     rows = np.concatenate([[0], known.rows(items.ids)])
     vocabulary = Vocabulary(items.ids, known.vocabulary.row_counts()[rows[1:]])
     shows = None if known.shows is None else np.where(rows > 0, known.shows[rows], 0.0)
-    return replace(items, vocabulary=vocabulary, shows=shows)
+    lifts = known.click_lifts
+    lifts = None if lifts is None else np.where(rows > 0, lifts[rows], 1.0)
+    return replace(items, vocabulary=vocabulary, shows=shows, click_lifts=lifts)
 
 
 def _inherit_times(items: ItemCatalogue, known: ItemCatalogue, now: float | None) -> ItemCatalogue:

@@ -50,7 +50,10 @@ def score_offsets(model: SSR, catalogue: ItemCatalogue, now: float | None) -> np
     offsets = np.zeros(catalogue.num_rows, np.float32)
     if model.age_scores is not None:
         offsets += model.score_ages(tf.constant(find_ages(catalogue, now))).numpy()
-    if model.config.exposure_weight and catalogue.shows is not None:
+    if catalogue.click_lifts is not None:
+        lifts = tf.constant(catalogue.click_lifts, tf.float32)
+        offsets += model.score_click_lifts(lifts).numpy()
+    if catalogue.shows is not None:
         offsets += model.score_shows(tf.constant(catalogue.shows, tf.float32)).numpy()
     return offsets
 

@@ -29,7 +29,8 @@ Answer = dict[str, tf.Tensor]
 
 def list_offset_inputs(config: SSRConfig) -> list[str]:
     """Returns the inputs of `embed_items` that are not content."""
-    return ["ages"] * (config.age_buckets > 0) + ["shows"] * (config.exposure_weight > 0)
+    of_impressions = ["shows", "click_lifts"] * config.asks_impressions
+    return ["ages"] * (config.age_buckets > 0) + of_impressions
 
 
 def list_item_inputs(schema: ClickSchema, config: SSRConfig) -> dict[str, tf.TensorSpec]:
@@ -91,11 +92,12 @@ class SSRModule(tf.Module):
       Inputs of no column are left out.
 
     The product of a session's vector and an item's is the item's score. Where the model has
-    `age_buckets` or `exposure_weight`, vectors are of D + 1 numbers, the last one of an item what
-    its age and its shows add to its score and that of a session 1. `embed_items` then takes `ages`
-    float [B], too, what has passed since an item came up in the unit of the log's times; NaN, 0 or
-    less: not known; and `shows` float [B], how much an item is being shown (`Exposures.levels`).
-    The ages of the catalogue are those at the time `now`, its shows the catalogue's.
+    `age_buckets`, `exposure_weight` or `click_rate_weight`, vectors are of D + 1 numbers, the last
+    one of an item what its age, its shows and its clicks add to its score and that of a session 1.
+    `embed_items` then takes `ages` float [B], too, what has passed since an item came up in the
+    unit of the log's times; NaN, 0 or less: not known; and `shows` and `click_lifts` float [B], how
+    much an item is being shown and how often it is clicked then (`Exposures`); NaN: not known. The
+    ages of the catalogue are those at the time `now`, the rest is the catalogue's.
 
     Attributes:
         weights: the variables of the Python model, in its order.
@@ -153,6 +155,7 @@ class SSRModule(tf.Module):
         self._read_items, self._item_vectors = model.read_items, model.item_vectors
         self._session_vectors = model.session_vectors
         self._score_ages, self._score_shows = model.score_ages, model.score_shows
+        self._score_click_lifts = model.score_click_lifts
         # Each traced once, however many signatures it answers.
         self._find = tf.function(self._search, autograph=False, reduce_retracing=True)
 
@@ -195,6 +198,7 @@ class SSRModule(tf.Module):
         vectors: tf.Tensor | None = None,
         ages: tf.Tensor | None = None,
         shows: tf.Tensor | None = None,
+        click_lifts: tf.Tensor | None = None,
     ) -> Answer:
         """Returns the vectors of items by their content, see the class."""
         given = [values for values in (dense, sparse, vectors) if values is not None]
@@ -211,7 +215,12 @@ class SSRModule(tf.Module):
         if ages is not None:
             offsets.append(self._score_ages(tf.where(tf.math.is_finite(ages), ages, 0.0)))
         if shows is not None:
-            offsets.append(self._score_shows(tf.where(shows > 0, shows, 0.0)))
+            offsets.append(
+                self._score_shows(tf.where((shows > 0) & tf.math.is_finite(shows), shows, 0.0))
+            )
+        if click_lifts is not None:
+            lifts = tf.where((click_lifts > 0) & tf.math.is_finite(click_lifts), click_lifts, 1.0)
+            offsets.append(self._score_click_lifts(lifts))
         if offsets:
             found = tf.concat([found, tf.add_n(offsets)[:, None]], axis=1)
         return {"item_vector": found}

@@ -95,8 +95,8 @@ class ItemReference:
         inputs = {name: values for name, values in inputs.items() if values.shape[1]}
         if self._model.age_scores is not None:
             inputs["ages"] = self._ages
-        if self._model.config.exposure_weight:
-            inputs["shows"] = self._shows
+        if self._model.config.asks_impressions:
+            inputs["shows"] = inputs["click_lifts"] = self._shows
         return inputs
 
     def embed(self) -> np.ndarray:
@@ -108,12 +108,14 @@ class ItemReference:
             return vectors
         ages = np.where(np.isfinite(self._ages), self._ages, np.float32(0))
         shows = np.where(self._shows > 0, self._shows, np.float32(0))
+        lifts = np.where(self._shows > 0, self._shows, np.float32(1))
         offsets = model.score_ages(tf.constant(ages)) + model.score_shows(tf.constant(shows))
+        offsets += model.score_click_lifts(tf.constant(lifts))
         return np.column_stack([vectors, offsets.numpy()])
 
     @property
     def _shows(self) -> np.ndarray:
-        """Numbers of shows, among them some that are none; float32 [n]."""
+        """Numbers of shows, or lifts, among them some that are none; float32 [n]."""
         shows = [0.0, 0.5, 7.0, 1e4, -1.0, np.nan]
         return np.resize(np.array(shows, np.float32), len(self._examples.dense))
 

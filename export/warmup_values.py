@@ -73,6 +73,7 @@ def make_news_requests(
             "vectors": np.zeros((batch_size, num_vector_numbers), np.float32),
             "ages": np.ones(batch_size, np.float32),
             "shows": np.ones(batch_size, np.float32),
+            "click_lifts": np.ones(batch_size, np.float32),
         }
         for signature, names in signatures.items():
             requests.append(Request(signature, {name: inputs[name] for name in names}))

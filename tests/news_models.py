@@ -166,6 +166,9 @@ class NewsOracle:
             config = self.model.config
             more = np.log(1 + self.catalogue.shows / config.exposure_prior)
             self.offsets = self.offsets + config.exposure_weight * more
+        if self.catalogue.click_lifts is not None:
+            more = np.log(self.catalogue.click_lifts)
+            self.offsets = self.offsets + self.model.config.click_rate_weight * more
         self.ids = ["", *self.catalogue.ids]
         self.counts = np.array([0, *self.catalogue.vocabulary.counts])
 

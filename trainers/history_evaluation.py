@@ -160,13 +160,14 @@ class HistoryRanker:
                 tf.constant(came_up, tf.float32),
                 pad_to(excluded, size),
                 tf.constant(times, tf.float32),
-                tf.constant(self._find_shows(batch, columns, size), tf.float32),
+                tf.constant(self._find_offsets(batch, columns, size), tf.float32),
             )
 
     def score_shown(self, impressions: Impressions, max_history: int) -> np.ndarray:
         """Returns the score of each item that the impressions showed, float32 [K].
 
-        How much an item is being shown takes no part: all of these were.
+        How much an item is being shown takes no part, for all of these were; how often it was
+        clicked then does.
         """
         inputs, vectors = self.read_items()
         lengths = np.minimum(np.diff(impressions.history_offsets), max_history)
@@ -182,6 +183,8 @@ class HistoryRanker:
             ages = impressions.times[numbers] - self.catalogue.times[rows]
             ages = np.where(np.isnan(ages), -np.inf, ages)
             scores = scores + self.model.score_ages(tf.constant(ages, tf.float32)).numpy()
+        if self._exposures is not None:
+            scores = scores + self._score_click_lifts(rows, impressions.times[numbers])
         return scores
 
     def _encode_histories(self, inputs: np.ndarray, batch: dict, size: int) -> tf.Tensor:
@@ -189,15 +192,27 @@ class HistoryRanker:
         clicks = inputs[pad_to(batch["history"], size)]
         return self._encode(clicks, pad_to(batch["lengths"], size))
 
-    def _find_shows(self, batch: dict[str, np.ndarray], columns: np.ndarray, size: int) -> Any:
-        """Returns how much the items of the columns are being shown, [size, C] or broadcast."""
-        if not self.model.config.exposure_weight:
-            return np.zeros([1, 1])
+    def _find_offsets(
+        self, batch: dict[str, np.ndarray], columns: np.ndarray, size: int
+    ) -> np.ndarray:
+        """Returns what impressions add to the scores of the columns, [size, C] or broadcast."""
+        catalogue, offsets = self.catalogue, np.zeros([1, 1])
+        if not self.model.config.asks_impressions:
+            return offsets
         if self._exposures is not None:
-            levels = self._exposures.levels(columns[None], batch["time"][:, None])
-            return pad_to(levels, size)
-        shows = self.catalogue.shows
-        return np.zeros([1, 1]) if shows is None else shows[None, columns]
+            asked = columns[None], batch["time"][:, None]
+            offsets = self.model.score_shows(self._exposures.levels(*asked))
+            return pad_to(offsets.numpy() + self._score_click_lifts(*asked), size)
+        if catalogue.shows is not None:
+            offsets = offsets + self.model.score_shows(catalogue.shows[None, columns])
+        if catalogue.click_lifts is not None:
+            offsets = offsets + self.model.score_click_lifts(catalogue.click_lifts[None, columns])
+        return np.asarray(offsets)
+
+    def _score_click_lifts(self, rows: np.ndarray, times: np.ndarray) -> np.ndarray:
+        prior = self.model.config.click_rate_prior
+        lifts = self._exposures.click_lifts(rows, times, prior)
+        return self.model.score_click_lifts(lifts).numpy()
 
     def _read_chunk(
         self, dense: tf.Tensor, rows: tf.Tensor, row_weights: tf.Tensor | None
@@ -215,14 +230,14 @@ class HistoryRanker:
         came_up: tf.Tensor,
         excluded: tf.Tensor,
         times: tf.Tensor,
-        shows: tf.Tensor,
+        offsets: tf.Tensor,
     ) -> tf.Tensor:
         """Returns the scores float [B, C] of the columns, -inf for those `excluded`, int [B, T]."""
         scores = tf.matmul(sessions, vectors, transpose_b=True)
         if self.model.age_scores is not None:
             scores += self.model.score_ages(times[:, None] - came_up[None])
-        if self.model.config.exposure_weight:
-            scores += self.model.score_shows(shows)
+        if self.model.config.asks_impressions:
+            scores += offsets
         places = tf.stack(
             [tf.repeat(tf.range(excluded.shape[0]), excluded.shape[1]), tf.reshape(excluded, [-1])],
             axis=1,

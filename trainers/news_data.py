@@ -128,8 +128,7 @@ def load_news(experiment: SSRExperiment) -> NewsData:
     if exposures is not None:
         # As of the end of training; an index is made for a time of its own.
         last_time = impressions["train"].times.max() if "train" in impressions else -np.inf
-        levels = exposures.levels(np.arange(catalogue.num_rows), last_time + 1)
-        catalogue = replace(catalogue, shows=levels)
+        catalogue = exposures.describe(catalogue, last_time + 1, experiment.model.click_rate_prior)
     return NewsData(catalogue, examples, held_out, exposures)
 
 
@@ -290,12 +289,12 @@ def find_exposures(
     Impressions of the test are among them: of these a request knows the shows before it.
     """
     model = experiment.model
-    if not model.exposure_weight:
+    if not model.asks_impressions:
         return None
     if not impressions:
         raise ValueError(
-            f"exposure_weight={model.exposure_weight} needs impressions, which tell what was shown "
-            "when: pass them, or set exposure_weight to 0"
+            "exposure_weight and click_rate_weight need impressions, which tell what was shown "
+            "when: pass them, or set both to 0"
         )
     return Exposures.from_logs(impressions.values(), catalogue.vocabulary, model.exposure_half_life)
 

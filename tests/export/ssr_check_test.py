@@ -60,7 +60,7 @@ def copy(exported_small, tmp_path):
 
 def test_a_good_export_passes(catalogue, tmp_path, monkeypatch, capsys):
     catalogue = dataclasses.replace(catalogue, shows=np.linspace(0, 9, catalogue.num_rows))
-    options = {"age_buckets": 4, "exposure_weight": 0.2}
+    options = {"age_buckets": 4, "exposure_weight": 0.2, "click_rate_weight": 0.1}
     restored = make_restored(catalogue, repeats="adjacent", max_history=4, **options)
     path = export_ssr(restored, tmp_path, k=7)
     code, printed = run_check(monkeypatch, capsys, path)

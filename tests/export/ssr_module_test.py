@@ -27,7 +27,10 @@ MODELS = {
     "mean": {"session_encoder": "mean", "exclude_history": False},
     "ages": {"age_buckets": 5, "age_unit": 500.0, "repeats": "adjacent"},
     "shows": {"exposure_weight": 0.4, "exposure_prior": 0.2},
-    "both": {"exposure_weight": 0.1, "age_buckets": 5, "age_unit": 500.0},
+    "all": {
+        **{"exposure_weight": 0.1, "click_rate_weight": 0.2},
+        **{"age_buckets": 5, "age_unit": 500.0},
+    },
     "short": {"repeats": "all", "max_history": 3, "session_pooling": "last", "normalize": False},
 }
 SESSIONS = [
@@ -79,7 +82,8 @@ def served(request, catalogue, tmp_path_factory):
     options = MODELS[request.param]
     if "exposure_weight" in options:
         shows = np.random.default_rng(2).exponential(size=catalogue.num_rows)
-        catalogue = dataclasses.replace(catalogue, shows=shows)
+        lifts = np.linspace(0.3, 3, catalogue.num_rows)
+        catalogue = dataclasses.replace(catalogue, shows=shows, click_lifts=lifts)
     restored = make_restored(catalogue, **options)
     return Served(restored, tmp_path_factory.mktemp("sources"))
 
@@ -216,6 +220,10 @@ def test_items_are_embedded_by_their_content(served, tmp_path):
         shows[:4] = [0, 2, 1e6, -3]
         known = np.log(1 + np.array([0, 2, 1e6]) / model.config.exposure_prior)
         offsets[:3] += model.config.exposure_weight * known
+        given["click_lifts"] = lifts = np.full(len(items), np.nan, np.float32)
+        lifts[:4] = [0.5, 0, 7, -3]
+        known = np.log([0.5, 1, 7])
+        offsets[:3] += model.config.click_rate_weight * known
     if model.has_offsets:
         expected = np.column_stack([expected, offsets])
     found = served.ask("embed_items", **given)["item_vector"]
@@ -230,6 +238,7 @@ def test_products_are_the_scores(served):
         given["ages"] = np.array([served.now - float(i["Published"]) for i in items], np.float32)
     if served.restored.model.config.exposure_weight:
         given["shows"] = served.restored.catalogue.shows[1:].astype(np.float32)
+        given["click_lifts"] = served.restored.catalogue.click_lifts[1:].astype(np.float32)
     vectors = served.ask("embed_items", **given)["item_vector"]
     sessions = served.ask("embed_session", session_items=pad(SESSIONS))["session_vector"]
     expected = [served.oracle.scores(session)[1:] for session in SESSIONS]

@@ -28,7 +28,10 @@ CONFIGS = {
     "max": {},
     "mean of the clicks": {"session_encoder": "mean", "normalize": False},
     "ages": {"session_pooling": "last", **AGES},
-    "shows": {"exposure_weight": 0.3, "exposure_half_life": 40.0, "exposure_prior": 0.2},
+    "shows": {
+        **{"exposure_weight": 0.3, "exposure_half_life": 40.0, "exposure_prior": 0.2},
+        **{"click_rate_weight": 0.4, "click_rate_prior": 3.0},
+    },
 }
 
 
@@ -47,6 +50,7 @@ CATALOGUE = make_catalogue()
 # Rows and times of shows, those that score the same among them and others.
 SHOWS = np.array([[3, 8, 17, NUM_ROWS - 1, 5, 5, 2, 9, 9], [0, 0, 0, 0, 30, 60, 10, 90, 95]])
 SHOWS[1] += tiny_news.START
+IS_CLICKED = SHOWS[0] == 5
 
 
 def make_model(options=None, seed=0) -> SSR:
@@ -67,7 +71,7 @@ def make_ranker(name="max", *, exclude_history=True) -> HistoryRanker:
         make_model(CONFIGS[name]),
         CATALOGUE,
         exclude_history=exclude_history,
-        exposures=Exposures(*SHOWS, 40.0) if name == "shows" else None,
+        exposures=Exposures(*SHOWS, 40.0, IS_CLICKED) if name == "shows" else None,
     )
 
 
@@ -91,11 +95,21 @@ class SlowRanker:
             ages = [-1 if np.isnan(came) else time - came for came in self.times]
             scores = scores + [self.towers.score_age(age) for age in ages]
         config = self.towers.config
+        if config.click_rate_weight:
+            for row in range(NUM_ROWS):
+                count = len(self.times_shown(row, time))
+                clicks = count if row == 5 else 0
+                lift = (clicks / IS_CLICKED.mean() + 3) / (count + 3)
+                scores[row] += config.click_rate_weight * np.log(lift)
         if config.exposure_weight and with_shows:
             for row in range(NUM_ROWS):
-                shows = sum(0.5 ** ((time - t) / 40) for r, t in SHOWS.T if r == row and t < time)
+                shows = sum(0.5 ** ((time - t) / 40) for t in self.times_shown(row, time))
                 scores[row] += config.exposure_weight * np.log(1 + shows / config.exposure_prior)
         return scores
+
+    def times_shown(self, row, time):
+        """The times before `time` at which a row was shown."""
+        return [t for r, t in SHOWS.T if r == row and t < time]
 
     def rank(self, histories, candidates, *, exclude_history=True):
         """(greater, equal) of each example; scores as close as 1e-9 are equal."""

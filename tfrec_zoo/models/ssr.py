@@ -25,7 +25,7 @@ class SSR(tf_keras.Model):
         x_j = sum over the features of item j of their vectors + dense_j D     [E]
         v_j = x_j W_item + b_item                                             [D]
         u   = max over time of GRU(x_1, ..., x_T), times W_session, + b       [D]
-        score(u, v_j) = u . v_j + a(age of j) + e(shows of j)
+        score(u, v_j) = u . v_j + a(age of j) + e(shows of j) + c(clicks of j)
 
     of vectors of length 1 with `normalize`.
 
@@ -120,10 +120,19 @@ class SSR(tf_keras.Model):
         """
         return self.config.exposure_weight * tf.math.log1p(shows / self.config.exposure_prior)
 
+    def score_click_lifts(self, click_lifts: tf.Tensor) -> tf.Tensor:
+        """Returns c = click_rate_weight * log(lift), of the shape of `click_lifts`.
+
+        Args:
+            click_lifts: float, positive: by how many times more often than others an item is
+                clicked when it is shown (`Exposures.click_lifts`).
+        """
+        return self.config.click_rate_weight * tf.math.log(click_lifts)
+
     @property
     def has_offsets(self) -> bool:
-        """Whether items have scores beside those of their vectors: of their age or their shows."""
-        return self.age_scores is not None or self.config.exposure_weight > 0
+        """Whether items have scores beside those of their vectors."""
+        return self.age_scores is not None or self.config.asks_impressions
 
     def session_vectors(
         self, inputs: tf.Tensor, lengths: tf.Tensor, noise: tf.Tensor | None = None

@@ -45,6 +45,14 @@ class SSRConfig(Config):
         3600.0, "A show that is this long ago counts half, in the unit of the times (seconds)."
     )
     exposure_prior: float = option(0.05, "Shows that every item has beside its own.")
+    click_rate_weight: float = option(
+        0.0,
+        "What it adds to an item's score that it has been clicked e times as often as others, when "
+        "it was shown, as impressions tell; 0: nothing.",
+    )
+    click_rate_prior: float = option(
+        10.0, "Shows, clicked as often as all, that an item's click rate is made of beside its own."
+    )
 
     def __post_init__(self) -> None:
         """Refuses sizes and combinations without a meaning."""
@@ -54,9 +62,10 @@ class SSRConfig(Config):
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.item_dropout < 1:
             raise ValueError(f"item_dropout must be in [0, 1), got {self.item_dropout}")
-        if self.exposure_weight < 0:
-            raise ValueError(f"exposure_weight must be 0 or positive, got {self.exposure_weight}")
-        for name in ("exposure_half_life", "exposure_prior"):
+        for name in ("exposure_weight", "click_rate_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be 0 or positive, got {getattr(self, name)}")
+        for name in ("exposure_half_life", "exposure_prior", "click_rate_prior"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if self.age_buckets < 0 or self.age_unit <= 0:
@@ -66,3 +75,8 @@ class SSRConfig(Config):
             )
         if self.table_init_scale < 0:
             raise ValueError(f"table_init_scale must be 0 or positive, got {self.table_init_scale}")
+
+    @property
+    def asks_impressions(self) -> bool:
+        """Whether scores depend on what impressions tell of an item."""
+        return self.exposure_weight > 0 or self.click_rate_weight > 0

@@ -28,6 +28,22 @@ def test_levels_are_sums_over_the_shows_before(half_life):
     assert (np.array(wanted) > 0).any() and exposures.last_time == times.max()
 
 
+def test_lifts_are_click_rates_beside_that_of_all():
+    rng = np.random.default_rng(1)
+    rows, times = rng.integers(1, 9, 400), rng.integers(1000, 1200, 400)
+    is_clicked = rng.random(400) < 0.1 * rows / 4
+    exposures = Exposures(rows, times, 10.0, is_clicked)
+    asked_rows, asked_times = rng.integers(0, 12, 300), rng.integers(950, 1300, 300)
+    found = exposures.click_lifts(asked_rows, asked_times, prior=5.0)
+    for row, time, lift in zip(asked_rows, asked_times, found, strict=True):
+        before = (rows == row) & (times < time)
+        clicks = is_clicked[before].sum() + 5 * is_clicked.mean()
+        wanted = clicks / (before.sum() + 5) / is_clicked.mean()
+        np.testing.assert_allclose(lift, wanted, rtol=1e-9)
+    assert found.min() < 0.8 and found.max() > 1.2
+    assert Exposures(rows, times, 10.0).click_lifts([1, 2], 1100.0, 5.0).tolist() == [1, 1]
+
+
 def test_rows_and_times_are_broadcast():
     exposures = Exposures([1, 2, 1], [0, 0, 10], 10.0)
     levels = exposures.levels(np.array([[1, 2, 3]]), np.array([[0.0], [10.0], [20.0]]))

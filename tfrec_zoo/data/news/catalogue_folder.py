@@ -1,7 +1,7 @@
 """A catalogue of items as a folder.
 
 catalogue.json  ids.tsv  items.arrow  features.json  spec.json  vocabularies/<feature>.tsv
-times.npy, shows.npy (where items have times, or it is known how much they are shown)
+times.npy, shows.npy, click_lifts.npy (as far as these are known)
 """
 
 import json
@@ -24,6 +24,7 @@ IDS_NAME = "ids.tsv"
 ITEMS_NAME = "items.arrow"
 TIMES_NAME = "times.npy"
 SHOWS_NAME = "shows.npy"
+CLICK_LIFTS_NAME = "click_lifts.npy"
 
 _OWN_NAMES = {
     SUMMARY_NAME,
@@ -31,6 +32,7 @@ _OWN_NAMES = {
     ITEMS_NAME,
     TIMES_NAME,
     SHOWS_NAME,
+    CLICK_LIFTS_NAME,
     FEATURES_NAME,
     SPEC_NAME,
     VOCABULARIES_NAME,
@@ -47,6 +49,7 @@ class Catalogue(Protocol):
     spec: Any
     times: Any
     shows: Any
+    click_lifts: Any
     summary: Any
 
 
@@ -65,7 +68,11 @@ def write_catalogue_folder(path: str | os.PathLike, catalogue: Catalogue) -> Non
         catalogue.schema.save(folder / FEATURES_NAME)
         with ShardWriter(folder / ITEMS_NAME, catalogue.schema) as writer:
             writer.write(catalogue.features)
-        for name, values in ((TIMES_NAME, catalogue.times), (SHOWS_NAME, catalogue.shows)):
+        for name, values in (
+            (TIMES_NAME, catalogue.times),
+            (SHOWS_NAME, catalogue.shows),
+            (CLICK_LIFTS_NAME, catalogue.click_lifts),
+        ):
             if values is not None:
                 np.save(folder / name, values)
         _write_json(folder / SPEC_NAME, catalogue.spec.to_dict())
@@ -99,6 +106,7 @@ def read_catalogue_folder(path: str | os.PathLike) -> dict[str, Any]:
         "spec": load_table_spec(folder / SPEC_NAME),
         "times": _read_array(folder / TIMES_NAME),
         "shows": _read_array(folder / SHOWS_NAME),
+        "click_lifts": _read_array(folder / CLICK_LIFTS_NAME),
         "summary": parse_json_object((folder / SUMMARY_NAME).read_text(encoding="utf-8")),
     }
 

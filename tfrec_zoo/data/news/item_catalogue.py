@@ -49,6 +49,8 @@ class ItemCatalogue:
             where the specification has no time.
         shows: float64 [V + 1], how much each item is being shown (`Exposures.levels`) at the time
             that the catalogue is of; None where that is not known.
+        click_lifts: float64 [V + 1], by how many times more often than others each item is clicked
+            when it is shown (`Exposures.click_lifts`); None where that is not known.
         summary: plain JSON values: what was counted when the items were read.
     """
 
@@ -59,6 +61,7 @@ class ItemCatalogue:
     spec: TableSpec
     times: np.ndarray | None = None
     shows: np.ndarray | None = None
+    click_lifts: np.ndarray | None = None
     summary: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -204,16 +207,19 @@ class ItemCatalogue:
         times = None
         if self.times is not None and other.times is not None:
             times = np.concatenate([self.times, other.times])[source]
-        shows = self.shows
-        if shows is not None:
-            # Other content does not change how much an item is shown.
-            shows = np.pad(shows, (0, vocabulary.num_rows - len(shows)))
+        # Other content does not change how much an item is shown. Of new ones nothing is known.
+        num_new = vocabulary.num_rows - self.num_rows
+        shows = None if self.shows is None else np.pad(self.shows, (0, num_new))
+        click_lifts = self.click_lifts
+        if click_lifts is not None:
+            click_lifts = np.pad(click_lifts, (0, num_new), constant_values=1)
         return replace(
             self,
             vocabulary=vocabulary,
             features=features,
             times=times,
             shows=shows,
+            click_lifts=click_lifts,
             summary={},
         )
 
@@ -231,6 +237,7 @@ class ItemCatalogue:
             features=self.features.take(np.flatnonzero(is_kept)),
             times=None if self.times is None else self.times[is_kept],
             shows=None if self.shows is None else self.shows[is_kept],
+            click_lifts=None if self.click_lifts is None else self.click_lifts[is_kept],
             summary={},
         )
 
