@@ -57,7 +57,7 @@ def define_flags() -> None:
     flags.DEFINE_string("folder", None, "Folder of the logs and the articles.", required=True)
     flags.DEFINE_string("config", "mind_sample", "Recipe or configuration file of SSR.")
     flags.DEFINE_multi_integer("seed", [1, 2, 3], "Of SSR and GRU4Rec.")
-    flags.DEFINE_integer("gru4rec_epochs", 10, "Epochs of GRU4Rec.", lower_bound=1)
+    flags.DEFINE_integer("gru4rec_epochs", 2, "Epochs of GRU4Rec; more overfit.", lower_bound=1)
     flags.DEFINE_string("peer_python", sys.executable, "Python with scikit-learn.")
     flags.FLAGS["train"].required = False
     FLAGS.set_default("train", [])
