@@ -1,11 +1,13 @@
-"""SSR on news beside TF-IDF, popularity, GRU4Rec and chance: targets, and the order of impressions.
+"""SSR on news beside simpler rules and GRU4Rec: targets, and the order of impressions.
 
     python benchmarks/ssr_news.py --folder=news --config=mind_sample --peer_python=peer/bin/python
 
 The folder holds mind_sessions.tsv.gz, mind_items.tsv.gz and mind_impressions.tsv.gz. Sessions that
 end before --test_time are trained on, and the last clicks of the others are the targets; candidates
 are the articles that any impression shows, without those of the history. An article that GRU4Rec
-did not see in training has no score there and stands behind all others. SSR and GRU4Rec are trained
+did not see in training has no score there and stands behind all others. "Exposure" is what SSR adds
+of impressions, how much an article is being shown and how often it is clicked then, without its
+towers: alone, and added to TF-IDF's cosines. SSR and GRU4Rec are trained
 with each of the seeds; their numbers are means with 95 % intervals.
 """
 
@@ -25,6 +27,7 @@ from tfrec_zoo.data.news.held_out import HeldOut
 from tfrec_zoo.experiments import SSRExperiment
 from tfrec_zoo.metrics.impressions import impression_metrics
 from tfrec_zoo.metrics.ranking import ranking_metrics
+from tfrec_zoo.models.ssr_config import SSRConfig
 from tfrec_zoo.program import run_program
 from tfrec_zoo.run_folder import open_run_folder
 from tfrec_zoo.trainers import news_data
@@ -113,7 +116,7 @@ def run() -> None:
     experiment = SSRExperiment.from_dict(read_config(FLAGS.config))
     data = news_data.load_news(experiment)
     board = Scoreboard(data)
-    lines = dict(rate_baselines(data, board))
+    lines = dict(rate_baselines(data, board, experiment.model))
     gru4rec = [run_gru4rec(seed, data, board) for seed in FLAGS.seed]
     lines["GRU4Rec"] = summarize(gru4rec)
     runs = [run_ssr(seed, experiment, data) for seed in FLAGS.seed]
@@ -128,7 +131,9 @@ def read_config(name: str) -> dict:
     return parse_json_object(path.read_text(encoding="utf-8"))
 
 
-def rate_baselines(data: news_data.NewsData, board: Scoreboard) -> Iterator[tuple[str, list[str]]]:
+def rate_baselines(
+    data: news_data.NewsData, board: Scoreboard, config: SSRConfig
+) -> Iterator[tuple[str, list[str]]]:
     """Yields the names and metrics of what is not trained."""
     impressions = data.held_out["test"].impressions
     rng = np.random.default_rng(0)
@@ -139,11 +144,32 @@ def rate_baselines(data: news_data.NewsData, board: Scoreboard) -> Iterator[tupl
     popularity = np.broadcast_to(counts[board.candidates], shape)
     shown = counts[impressions.shown_rows]
     yield "popularity", summarize([board.rate(popularity, shown)])
-    yield "TF-IDF", summarize([run_tfidf(data, board)])
+    tfidf = run_tfidf(data, board)
+    yield "TF-IDF", summarize([board.rate(*tfidf)])
+    if data.exposures is not None:
+        exposure = score_exposures(data, board, config)
+        yield "exposure", summarize([board.rate(*exposure)])
+        both = [one + other for one, other in zip(tfidf, exposure, strict=True)]
+        yield "TF-IDF and exposure", summarize([board.rate(*both)])
 
 
-def run_tfidf(data: news_data.NewsData, board: Scoreboard) -> dict[str, float]:
-    """Returns the metrics of TF-IDF, computed by scikit-learn in a process of its own."""
+def score_exposures(
+    data: news_data.NewsData, board: Scoreboard, config: SSRConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what impressions add to the scores of the candidates, [E, C], and of shows, [K]."""
+    impressions, exposures = data.held_out["test"].impressions, data.exposures
+    asked = board.candidates[None], board.examples["time"][:, None]
+    levels = np.log1p(exposures.levels(*asked) / config.exposure_prior)
+    numbers = np.repeat(np.arange(impressions.num_impressions), np.diff(impressions.shown_offsets))
+    targets, shown = (
+        config.click_rate_weight * np.log(exposures.click_lifts(*pairs, config.click_rate_prior))
+        for pairs in (asked, (impressions.shown_rows, impressions.times[numbers]))
+    )
+    return config.exposure_weight * levels + targets, shown
+
+
+def run_tfidf(data: news_data.NewsData, board: Scoreboard) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the scores of TF-IDF, computed by scikit-learn in a process of its own."""
     impressions = data.held_out["test"].impressions
     lengths = np.concatenate([[0], np.cumsum(board.examples["lengths"])])
     targets = score_by_tfidf(
@@ -158,7 +184,7 @@ def run_tfidf(data: news_data.NewsData, board: Scoreboard) -> dict[str, float]:
     )
     numbers = np.repeat(np.arange(impressions.num_impressions), np.diff(impressions.shown_offsets))
     columns = np.searchsorted(shown_rows, impressions.shown_rows)
-    return board.rate(targets, of_impressions[numbers, columns])
+    return targets, of_impressions[numbers, columns]
 
 
 def read_texts(data: news_data.NewsData) -> np.ndarray:
