@@ -193,9 +193,9 @@ class StepOracle:
             corrections = np.array([c for _, group in scored for _, c in group])
             if loss.loss == "hinge":
                 behind = np.maximum(0, loss.margin - target + scores)
-                total += behind.mean() if len(behind) else 0.0
+                total += batch["weights"][place] * (behind.mean() if len(behind) else 0.0)
                 continue
-            total += ranking_loss(
+            total += batch["weights"][place] * ranking_loss(
                 "cross_entropy",
                 target / loss.temperature,
                 scores / loss.temperature,

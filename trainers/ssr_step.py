@@ -37,7 +37,7 @@ class SSRStep(tf.Module):
             states: passed through, for an example holds its whole history.
 
         Returns:
-            The sum of the valid examples' losses, float [], and `states`.
+            The sum of the valid examples' losses, each times its weight, float [], and `states`.
         """
         rows = [batch[f"columns_{number}"] for number in range(len(self._tables))]
         values = [tf.gather(table, r) for table, r in zip(self._tables, rows, strict=True)]
@@ -45,7 +45,8 @@ class SSRStep(tf.Module):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values + self._dense)
             losses = self._losses(batch, self._read_items(batch, values))
-            loss_sum = tf.reduce_sum(tf.where(batch["is_valid"], losses, 0.0))
+            losses = tf.where(batch["is_valid"], losses * batch["weights"], 0.0)
+            loss_sum = tf.reduce_sum(losses)
             objective = loss_sum / tf.maximum(num_valid, 1.0)
         # A gather's gradient has duplicate slices, which are summed before they are clipped.
         gradients = tape.gradient(

@@ -120,7 +120,7 @@ VARIANTS = {
     "own negatives, shown in vain, ages": {
         "model": {"age_buckets": 6, "age_unit": 11.0, "session_pooling": "mean"},
         "loss": {"temperature": 0.4},
-        "batches": {"shared_negatives": False},
+        "batches": {"shared_negatives": False, "impression_weight": 2.5},
         "optimizer": {"optimizer": "sgd", "l2_penalty": 0.1},
     },
     "hard negatives": {

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import tiny_news
 
+from tfrec_zoo.data.news.history_batch_config import HistoryBatchConfig
+from tfrec_zoo.data.news.history_batches import HistoryBatches
 from tfrec_zoo.data.news.training_examples import TrainingExamples
 
 
@@ -87,3 +89,16 @@ def test_the_fingerprint_tells_contents_apart():
     ]
     found = {examples.fingerprint, *(other.fingerprint for other in others)}
     assert len(found) == 1 + len(others)
+
+
+def test_examples_of_impressions_count_as_asked():
+    examples = tiny_news.make_examples()
+    config = HistoryBatchConfig(batch_size=8, impression_weight=2.5, num_negatives=2)
+    batches = HistoryBatches(examples, tiny_news.make_catalogue(), config, [])
+    weights = np.concatenate([block["weights"].ravel() for block in batches.blocks(0)])
+    num_sessions = examples.histories.num_examples
+    is_shown = examples.is_shown(np.arange(examples.num_examples))
+    assert is_shown.sum() == examples.num_examples - num_sessions > 0
+    assert np.count_nonzero(weights == 1) == num_sessions
+    assert np.count_nonzero(weights == 2.5) == is_shown.sum()
+    assert set(weights) <= {0, 1, 2.5}

@@ -39,6 +39,9 @@ class HistoryBatchConfig(Config):
         "Negatives that an example of an impression gets from what was shown with its target and "
         "not clicked (needs impressions).",
     )
+    impression_weight: float = option(
+        1.0, "How much an example of an impression counts; one of a session log counts 1."
+    )
     unknown_rate: float = option(
         0.0,
         "Share of the vocabularies' values of items that are fed as unknown, so that an id does "
@@ -57,6 +60,8 @@ class HistoryBatchConfig(Config):
         ):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.impression_weight <= 0:
+            raise ValueError(f"impression_weight must be positive, got {self.impression_weight}")
         if not 0 <= self.unknown_rate < 1:
             raise ValueError(f"unknown_rate must be in [0, 1), got {self.unknown_rate}")
         has_partners = self.in_batch_negatives and self.shared_negatives and self.batch_size > 1

@@ -30,6 +30,7 @@ class HistoryBatches:
 
         num_steps         int32 [], steps that hold examples
         is_valid          bool [K, B]
+        weights           float32 [K, B], what an example counts, 0 where it is not valid
         history           int32 [K, B, T], places in the step's items, 0 for padding
         lengths           int32 [K, B], clicks of each history
         candidates        int32 [K, C], places in the step's items of targets and negatives
@@ -143,6 +144,7 @@ class HistoryBatches:
         block = {
             "num_steps": np.array(num_real_steps, np.int32),
             "is_valid": is_valid.reshape(shape),
+            "weights": self._weigh(indices, is_valid).reshape(shape),
             "lengths": examples["lengths"].reshape(shape),
         }
         shown = None
@@ -162,6 +164,11 @@ class HistoryBatches:
             noise_shape = (*shape, width, self._noise_width)
             block["noise"] = rng.integers(0, 2**16, noise_shape, np.uint16)
         return block | self._read_items(items, rng)
+
+    def _weigh(self, indices: np.ndarray, is_valid: np.ndarray) -> np.ndarray:
+        is_shown = self._examples.is_shown(indices)
+        weights = np.where(is_shown, self.config.impression_weight, 1.0) * is_valid
+        return weights.astype(np.float32)
 
     def _make_candidates(
         self, targets: np.ndarray, shown: np.ndarray | None, rng: np.random.Generator

@@ -63,6 +63,10 @@ class TrainingExamples:
             checksum = zlib.crc32(np.ascontiguousarray(part), checksum)
         return f"{self.num_examples} examples, checksum {checksum:08x}"
 
+    def is_shown(self, indices: np.ndarray) -> np.ndarray:
+        """Returns which examples, integer [n], are clicks of impressions; bool [n]."""
+        return np.asarray(indices) >= self.histories.num_examples
+
     def take(self, indices: np.ndarray, width: int) -> dict[str, np.ndarray]:
         """Returns some examples as arrays.
 
@@ -75,7 +79,7 @@ class TrainingExamples:
             int32 [n]; `target` int32 [n]; `time` [n] of the target, 0 without times.
         """
         indices = np.asarray(indices, np.int64)
-        is_shown = indices >= self.histories.num_examples
+        is_shown = self.is_shown(indices)
         of_sessions = self.histories.take(np.where(is_shown, 0, indices), width=width)
         batch = {name: of_sessions[name] for name in ("history", "lengths", "target")}
         batch["time"] = of_sessions.get("time", np.zeros(len(indices)))
@@ -100,7 +104,7 @@ class TrainingExamples:
             int32 [n, count], rows; 0 for examples of session logs, which show nothing.
         """
         shown = np.zeros((len(indices), count), np.int32)
-        is_shown = np.asarray(indices) >= self.histories.num_examples
+        is_shown = self.is_shown(indices)
         if is_shown.any():
             places = np.asarray(indices)[is_shown] - self.histories.num_examples
             numbers = self._clicks[0][places]
