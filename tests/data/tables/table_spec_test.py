@@ -141,7 +141,7 @@ def test_packaged_specifications_are_found_by_name():
     assert [feature.name for feature in criteo.categorical] == [f"C{k}" for k in range(1, 27)]
     assert (criteo.label.column, len(criteo.layout.column_names)) == ("label", 40)
     names = {path.stem for path in PACKAGED_SPECS.glob("*.json")}
-    assert names == {"criteo", "criteo_buckets", "movielens"}
+    assert names == {"criteo", "criteo_buckets", "mind", "movielens"}
     for name in names:
         spec = load_table_spec(name)
         assert TableSpec.from_dict(spec.to_dict()) == spec
@@ -166,7 +166,8 @@ def test_side_tables_beside_the_specification_are_found_wherever_it_is_used(tmp_
 
 def test_files_that_are_no_specification(tmp_path):
     with pytest.raises(
-        ValueError, match="no column specification kriteo.*one of criteo, criteo_buckets, movielens"
+        ValueError,
+        match="no column specification kriteo.*one of criteo, criteo_buckets, mind, movielens",
     ):
         load_table_spec("kriteo")
     path = tmp_path / "spec.json"
