@@ -21,11 +21,12 @@ from tfrec_zoo.data.log_format import find_format
 from tfrec_zoo.data.news.held_out import HeldOut
 from tfrec_zoo.data.news.impression_files import read_impressions
 from tfrec_zoo.data.news.impressions import ImpressionLog
-from tfrec_zoo.data.sessions.session_log import SessionColumns, SessionLog, read_session_log
+from tfrec_zoo.data.sessions.session_log import SessionLog, read_session_log
 from tfrec_zoo.experiments import SSRExperiment
 from tfrec_zoo.metrics.ranking import resolve_tie_rule
 from tfrec_zoo.program import run_program
 from tfrec_zoo.run_folder import write_json
+from tfrec_zoo.trainers.evaluate_sessions import define_column_flags, read_columns
 from tfrec_zoo.trainers.evaluated_model import (
     check_model_flags,
     check_output_flags,
@@ -64,10 +65,7 @@ def define_flags() -> None:
         "items", [], "Table of items that compete beside those of the model; repeatable."
     )
     define_candidate_flags()
-    for role in ("session", "item", "time"):
-        flags.DEFINE_string(
-            f"{role}_column", None, f"Column of the {role}s, if its name is not that of training."
-        )
+    define_column_flags()
     define_metric_flags()
     flags.DEFINE_integer("seed", 0, "Of tie_rule=random.", lower_bound=0)
     flags.DEFINE_string("metrics_to", None, "JSON file for the metrics.")
@@ -90,7 +88,7 @@ def evaluate() -> None:
         {key: value for key, value in folder.load_config().items() if key != "export"}
     )
     if FLAGS.test:
-        log = read_session_log(FLAGS.test, read_columns(experiment))
+        log = read_session_log(FLAGS.test, read_columns(experiment.data))
     if FLAGS.test_impressions:
         impressions = {"test": read_impressions(FLAGS.test_impressions)}
     from tfrec_zoo.trainers.evaluation_progress import EvaluationProgress
@@ -132,15 +130,6 @@ def check_flags() -> None:
     if FLAGS.predict_to and find_format(FLAGS.predict_to) == "lines":
         raise flags.Error("--predict_to must end in .tsv, .csv (each also with .gz) or .parquet")
     check_output_flags("predict_to", "metrics_to")
-
-
-def read_columns(experiment: SSRExperiment) -> SessionColumns:
-    """Returns the columns that the model was trained with, those of the flags in their place."""
-    names = {}
-    for role in ("session", "item", "time"):
-        flag = FLAGS[f"{role}_column"].value
-        names[role] = getattr(experiment.data, f"{role}_column") if flag is None else flag
-    return SessionColumns(names["session"], names["item"], names["time"] or None)
 
 
 def add_items(

@@ -50,10 +50,7 @@ def define_flags() -> None:
     define_model_flags()
     flags.DEFINE_multi_string("test", None, "Session log to evaluate on; repeatable.")
     flags.DEFINE_multi_string("train", [], "Training log, for --baselines; repeatable.")
-    for role in ("session", "item", "time"):
-        flags.DEFINE_string(
-            f"{role}_column", None, f"Column of the {role}s, if its name is not that of training."
-        )
+    define_column_flags()
     define_metric_flags()
     flags.DEFINE_integer("seed", 0, "Of tie_rule=random.", lower_bound=0)
     flags.DEFINE_string("candidate_items", None, "File of the items that compete, an id a line.")
@@ -67,6 +64,14 @@ def define_flags() -> None:
     flags.DEFINE_enum(
         "predict_positions", "last", ["last", "all"], "Predict after a session's last click or all."
     )
+
+
+def define_column_flags() -> None:
+    """Defines the columns of a test log, for all models of sessions."""
+    for role in ("session", "item", "time"):
+        flags.DEFINE_string(
+            f"{role}_column", None, f"Column of the {role}s, if its name is not that of training."
+        )
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ def evaluate() -> None:
     cut_offs = parse_cut_offs(FLAGS.k)
     check_flags()
     folder = find_folder()
-    columns = read_columns(folder)
+    columns = read_columns(SessionLogConfig.from_dict(folder.load_config().get("data", {})))
     vocabulary = folder.load_vocabulary()
     candidates = read_candidates(FLAGS.candidate_items, vocabulary)
     num_candidates = vocabulary.num_items if candidates is None else len(candidates)
@@ -128,9 +133,8 @@ def check_flags() -> None:
     check_output_flags("predict_to", "metrics_to")
 
 
-def read_columns(folder: RunFolder) -> SessionColumns:
-    """Returns the columns that the model was trained with, those of the flags in their place."""
-    config = SessionLogConfig.from_dict(folder.load_config().get("data", {}))
+def read_columns(config: SessionLogConfig) -> SessionColumns:
+    """Returns the columns that a model was trained with, those of the flags in their place."""
     names = {}
     for role in ("session", "item", "time"):
         flag = FLAGS[f"{role}_column"].value

@@ -76,11 +76,6 @@ class ClickBatches:
             -(-table.num_rows // self._step_rows),
             max(1, _BLOCK_EXAMPLES // self._step_rows),
         )
-        offsets = schema.slot_offsets
-        self._can_be_unknown = np.zeros(schema.num_slots, bool)
-        for index, feature in enumerate(schema.categorical):
-            is_vocabulary = feature.kind == "vocabulary"
-            self._can_be_unknown[offsets[index] : offsets[index + 1]] = is_vocabulary
 
     @property
     def num_examples(self) -> int:
@@ -134,8 +129,15 @@ class ClickBatches:
         if not self.config.unknown_rate:
             return rows
         rng = np.random.default_rng((self._seed, _UNKNOWN, epoch, index))
-        is_dropped = rng.random(rows.shape, np.float32) < self.config.unknown_rate
-        return np.where(is_dropped & self._can_be_unknown, 0, rows)
+        return drop_values(rows, self._schema, self.config.unknown_rate, rng)
+
+
+def drop_values(
+    rows: np.ndarray, schema: ClickSchema, rate: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Returns rows int32 [n, S] with a share of the values of vocabularies as unknown, row 0."""
+    is_dropped = rng.random(rows.shape, np.float32) < rate
+    return np.where(is_dropped & schema.has_vocabulary, 0, rows)
 
 
 def _fill_up(array: np.ndarray, num_missing: int) -> np.ndarray:

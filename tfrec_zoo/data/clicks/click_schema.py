@@ -256,6 +256,12 @@ class ClickSchema:
         return tuple(offsets)
 
     @property
+    def has_vocabulary(self) -> np.ndarray:
+        """Which slots have a vocabulary, so that row 0 is their unknown values; bool [S]."""
+        kinds = [(f.kind == "vocabulary", f.max_values) for f in self.categorical]
+        return np.concatenate([np.zeros(0, bool), *(np.full(n, has) for has, n in kinds)])
+
+    @property
     def needs_row_weights(self) -> bool:
         """Whether slots may be padding or weigh anything but 1, so that weights are stored."""
         return any(feature.has_bag for feature in self.categorical)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from tfrec_zoo.data.clicks.click_batches import drop_values
 from tfrec_zoo.data.news.history_batch_config import HistoryBatchConfig
 from tfrec_zoo.data.news.item_catalogue import ItemCatalogue
 from tfrec_zoo.data.news.training_examples import TrainingExamples
@@ -95,7 +96,6 @@ class HistoryBatches:
         if config.num_negatives:
             self._sampler = NegativeSampler(counts, config.popularity_exponent)
         self._has_shown = examples.impressions is not None and config.num_shown_negatives > 0
-        self._can_be_unknown = _mark_vocabularies(catalogue)
 
     @property
     def num_examples(self) -> int:
@@ -215,8 +215,7 @@ class HistoryBatches:
         content = self._catalogue.take(items.ravel())
         rows = content.rows
         if self.config.unknown_rate:
-            is_dropped = rng.random(rows.shape, np.float32) < self.config.unknown_rate
-            rows = np.where(is_dropped & self._can_be_unknown, 0, rows)
+            rows = drop_values(rows, self._catalogue.schema, self.config.unknown_rate, rng)
         found = {"dense": content.dense.reshape(*shape, -1)}
         if content.row_weights is not None:
             found["row_weights"] = content.row_weights.reshape(*shape, -1)
@@ -235,12 +234,3 @@ def list_widths(max_history: int) -> list[int]:
         widths.append(width)
         width *= _WIDTH_FACTOR
     return [*widths, max_history]
-
-
-def _mark_vocabularies(catalogue: ItemCatalogue) -> np.ndarray:
-    """Returns the slots whose values have a vocabulary, bool [S]."""
-    schema, offsets = catalogue.schema, catalogue.schema.slot_offsets
-    marks = np.zeros(schema.num_slots, bool)
-    for index, feature in enumerate(schema.categorical):
-        marks[offsets[index] : offsets[index + 1]] = feature.kind == "vocabulary"
-    return marks
