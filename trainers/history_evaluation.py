@@ -136,7 +136,8 @@ class HistoryRanker:
 
         Args:
             batches: `history` int32 [n, T], `lengths` int32 [n] and, where the model looks at ages,
-                `time` [n]; n at most `size`.
+                `time` [n]; n at most `size`. With `exclude_history` the history is excluded, or
+                `excluded` int32 [n, X] where that is given.
             columns: int [C], rows of the catalogue, rising, with row 0. What is excluded scores
                 -inf.
             size: rows of the scores; those behind a batch's own mean nothing.
@@ -147,7 +148,7 @@ class HistoryRanker:
         column_of[columns] = np.arange(len(columns))
         for batch in batches:
             sessions = self._encode_histories(inputs, batch, size)
-            excluded = column_of[batch["history"]] * self._exclude_history
+            excluded = column_of[batch.get("excluded", batch["history"])] * self._exclude_history
             times = came_up = np.zeros(1)
             if self.model.age_scores is not None:
                 first_time = batch["time"].min() if first_time is None else first_time

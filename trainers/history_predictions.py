@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
+from tfrec_zoo.data.news.history_batches import list_widths
 from tfrec_zoo.data.sessions.session_log import SessionLog
 from tfrec_zoo.item_index.top_items import top_items
 from tfrec_zoo.trainers.history_evaluation import HistoryRanker, cut_by_length
@@ -54,14 +55,24 @@ def predict_after(
     size = chunk_size(len(columns), len(sessions))
     pieces = list(cut_by_length(lengths, max_history, size))
     times = None if log.times is None else log.end_times()[sessions]
+    widths = np.array(list_widths(int(num_known.max())))
+
+    def take_last(indices: np.ndarray, counts: np.ndarray, width: int) -> np.ndarray:
+        """Returns the last `counts` known clicks of sessions, int32 [n, width], 0 behind them."""
+        is_click = np.arange(width) < counts[:, None]
+        starts = ends[sessions[indices] + 1] - counts
+        places = np.where(is_click, starts[:, None] + np.arange(width), 0)
+        return np.where(is_click, rows[places], 0).astype(np.int32)
 
     def batches() -> Iterator[dict[str, np.ndarray]]:
         for indices, width in pieces:
-            is_click = np.arange(width) < lengths[indices][:, None]
-            starts = ends[sessions[indices] + 1] - lengths[indices]
-            places = np.where(is_click, starts[:, None] + np.arange(width), 0)
+            whole = num_known[sessions[indices]]
             yield {
-                "history": np.where(is_click, rows[places], 0).astype(np.int32),
+                "history": take_last(indices, lengths[indices], width),
+                # As the exported model does: also what is too long ago to be read.
+                "excluded": take_last(
+                    indices, whole, int(widths[np.searchsorted(widths, whole.max())])
+                ),
                 "lengths": lengths[indices].astype(np.int32),
                 "time": np.zeros(len(indices)) if times is None else times[indices],
             }
