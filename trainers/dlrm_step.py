@@ -5,7 +5,7 @@ import tensorflow as tf
 from tfrec_zoo.experiments import DLRMExperiment
 from tfrec_zoo.losses.click import binary_cross_entropy
 from tfrec_zoo.models.dlrm import DLRM
-from tfrec_zoo.optimizers.row_sparse import RowGradient, make_optimizer
+from tfrec_zoo.optimizers.row_sparse import make_optimizer
 
 Batch = dict[str, tf.Tensor]
 
@@ -56,11 +56,7 @@ class DLRMStep(tf.Module):
             if name != "is_valid" and not name.startswith("columns_")
         }
         loss_sum, gradients = self._accumulate(parts, values, tf.maximum(num_valid, 1.0))
-        table_gradients = [
-            RowGradient(*of_table)
-            for of_table in zip(rows, values, gradients[: len(rows)], strict=True)
-        ]
-        self.optimizer.apply(table_gradients, gradients[len(rows) :])
+        self.optimizer.apply_gathered(rows, values, gradients)
         return loss_sum, states
 
     def _accumulate(

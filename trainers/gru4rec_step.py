@@ -6,7 +6,7 @@ from tfrec_zoo.experiments import GRU4RecExperiment
 from tfrec_zoo.losses import ranking
 from tfrec_zoo.losses.candidates import catalogue_candidates, own_candidates, shared_candidates
 from tfrec_zoo.models.gru4rec import GRU4Rec, States
-from tfrec_zoo.optimizers.row_sparse import RowGradient, make_optimizer
+from tfrec_zoo.optimizers.row_sparse import make_optimizer
 
 Batch = dict[str, tf.Tensor]
 
@@ -60,18 +60,13 @@ class GRU4RecStep(tf.Module):
             losses = tf.where(tf.reshape(batch["is_valid"], [-1]), losses, 0.0)
             loss_sum = tf.reduce_sum(losses)
             objective = loss_sum / self._divisor(batch)
-        # A gather's gradient has duplicate slices, which are summed before they are clipped.
         gradients = tape.gradient(
             objective,
             values + self._dense,
             # A network of one's own may have a weight that this step does not reach.
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
-        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-        table_gradients = [
-            RowGradient(*parts) for parts in zip(rows, values, gradients[: len(rows)], strict=True)
-        ]
-        self.optimizer.apply(table_gradients, gradients[len(rows) :])
+        self.optimizer.apply_gathered(rows, values, gradients)
         return loss_sum, tuple(tf.stop_gradient(state) for state in states)
 
     def _losses(

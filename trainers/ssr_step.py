@@ -7,7 +7,7 @@ from tfrec_zoo.losses.candidates import log_or_zero, own_candidates, shared_cand
 from tfrec_zoo.losses.contrastive import hinge, keep_hardest
 from tfrec_zoo.losses.ranking import Candidates, cross_entropy
 from tfrec_zoo.models.ssr import SSR
-from tfrec_zoo.optimizers.row_sparse import RowGradient, make_optimizer
+from tfrec_zoo.optimizers.row_sparse import make_optimizer
 
 Batch = dict[str, tf.Tensor]
 
@@ -48,15 +48,10 @@ class SSRStep(tf.Module):
             losses = tf.where(batch["is_valid"], losses * batch["weights"], 0.0)
             loss_sum = tf.reduce_sum(losses)
             objective = loss_sum / tf.maximum(num_valid, 1.0)
-        # A gather's gradient has duplicate slices, which are summed before they are clipped.
         gradients = tape.gradient(
             objective, values + self._dense, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
-        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-        table_gradients = [
-            RowGradient(*parts) for parts in zip(rows, values, gradients[: len(rows)], strict=True)
-        ]
-        self.optimizer.apply(table_gradients, gradients[len(rows) :])
+        self.optimizer.apply_gathered(rows, values, gradients)
         return loss_sum, states
 
     def _read_items(self, batch: Batch, values: list[tf.Tensor]) -> tf.Tensor:

@@ -67,6 +67,30 @@ class _Optimizer(tf.Module):
         """Takes what is kept of tables back to its start."""
         raise NotImplementedError
 
+    def apply(
+        self, table_gradients: Sequence[RowGradient], dense_gradients: Sequence[tf.Tensor]
+    ) -> None:
+        """Takes one step; gradients in the order of the constructor's variables."""
+        raise NotImplementedError
+
+    def apply_gathered(
+        self,
+        rows: Sequence[tf.Tensor],
+        values: Sequence[tf.Tensor],
+        gradients: Sequence[tf.Tensor | tf.IndexedSlices],
+    ) -> None:
+        """Takes one step by what a tape has found of gathered rows and of dense variables.
+
+        Args:
+            rows: int32 [U], the distinct rows of each table.
+            values: float [U, W], what was gathered of each.
+            gradients: of `values` and, behind them, of the dense variables. The gradient of a
+                gather has duplicate slices, which are summed before anything is clipped.
+        """
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        of_tables = zip(rows, values, gradients[: len(rows)], strict=True)
+        self.apply([RowGradient(*parts) for parts in of_tables], gradients[len(rows) :])
+
 
 class RowSparseOptimizer(_Optimizer):
     """One of the zoo's update rules, over rows of tables and over whole (dense) variables."""
