@@ -69,33 +69,29 @@ class ExactSearch(tf.Module):
             The rows, int32 [B, k], and their scores, float [B, k]. Where fewer than k items remain
             the rest are rows 0 with scores -inf.
         """
+        if queries.shape[0] is not None and queries.shape[0] <= GROUP_QUERIES:
+            return self._search_group(queries, k, exclude_rows, include_rows)
         num_queries = tf.shape(queries)[0]
-        # At least one group, so that no query has an answer of the right shape, too.
-        num_groups = tf.maximum(-(-num_queries // GROUP_QUERIES), 1)
-        found = [
-            tf.TensorArray(dtype, num_groups, infer_shape=False, element_shape=[None, k])
-            for dtype in (tf.int32, tf.float32)
-        ]
 
-        def answer_group(group: tf.Tensor, *found: tf.TensorArray) -> tuple:
-            start = group * GROUP_QUERIES
+        def answer_group(start: tf.Tensor, *found: tf.Tensor) -> tuple:
             parts = [
                 None if whole is None else whole[start : start + GROUP_QUERIES]
                 for whole in (queries, exclude_rows, include_rows)
             ]
             answers = self._search_group(parts[0], k, *parts[1:])
-            return group + 1, *(
-                array.write(group, part) for array, part in zip(found, answers, strict=True)
+            # Few numbers, and no arrays of tensors, which ONNX and LiteRT lack.
+            return start + GROUP_QUERIES, *(
+                tf.concat([rows, part], axis=0) for rows, part in zip(found, answers, strict=True)
             )
 
         _, *found = tf.while_loop(
-            lambda group, *_: group < num_groups,
+            lambda start, *_: start < num_queries,
             answer_group,
-            (0, *found),
+            (0, tf.zeros([0, k], tf.int32), tf.zeros([0, k])),
+            shape_invariants=(tf.TensorShape([]), *[tf.TensorShape([None, k])] * 2),
             parallel_iterations=1,
         )
-        rows, scores = (array.concat() for array in found)
-        return tf.ensure_shape(rows, [None, k]), tf.ensure_shape(scores, [None, k])
+        return tuple(found)
 
     def _search_group(
         self,
