@@ -26,21 +26,44 @@ def make_reader(config: HistoryBatchConfig) -> Callable[[tf.Tensor], Histories]:
     """
 
     def read(rows: tf.Tensor) -> Histories:
-        clicks = tf.ragged.boolean_mask(rows, rows > 0)
         if config.repeats != "keep":
-            padded = clicks.to_tensor()
-            clicks = tf.ragged.boolean_mask(padded, (padded > 0) & ~_find_repeats(padded, config))
-        clicks = clicks[:, -config.max_history :]
-        return Histories(clicks.to_tensor(), tf.cast(clicks.row_lengths(), tf.int32))
+            rows = _keep_last(rows, rows > 0).rows
+            is_new = ~_find_repeats(rows, config)
+            return _keep_last(rows, (rows > 0) & is_new, config.max_history)
+        return _keep_last(rows, rows > 0, config.max_history)
 
     return read
+
+
+def _keep_last(rows: tf.Tensor, is_kept: tf.Tensor, count: int | None = None) -> Histories:
+    """Returns what is kept of rows [B, T], at most the last `count` of each; zeros behind it.
+
+    As arrays and not as ragged tensors, whose operations other formats lack.
+    """
+    numbers = tf.cast(is_kept, tf.int32)
+    places, lengths = tf.cumsum(numbers, axis=1, exclusive=True), tf.reduce_sum(numbers, axis=1)
+    if count is not None:
+        places -= tf.maximum(lengths - count, 0)[:, None]
+        is_kept &= places >= 0
+        lengths = tf.minimum(lengths, count)
+    # The zero is the longest where there is no session.
+    longest = tf.reduce_max(tf.concat([[0], lengths], axis=0))
+    num_sessions = tf.shape(rows)[0]
+    targets = tf.range(num_sessions)[:, None] * longest + places
+    kept = tf.where(tf.reshape(is_kept, [-1]))[:, 0]
+    found = tf.scatter_nd(
+        tf.gather(tf.reshape(targets, [-1]), kept)[:, None],
+        tf.gather(tf.reshape(rows, [-1]), kept),
+        [num_sessions * longest],
+    )
+    return Histories(tf.reshape(found, [num_sessions, longest]), lengths)
 
 
 def _find_repeats(rows: tf.Tensor, config: HistoryBatchConfig) -> tf.Tensor:
     """Returns which clicks of rows [B, L] are left out, bool [B, L]."""
     if config.repeats == "adjacent":
         return tf.concat([tf.zeros_like(rows[:, :1], tf.bool), rows[:, 1:] == rows[:, :-1]], axis=1)
-    is_equal = rows[:, :, None] == rows[:, None, :]
+    is_equal = tf.expand_dims(rows, 2) == tf.expand_dims(rows, 1)
     places = tf.range(tf.shape(rows)[1])
     is_earlier = places[:, None] > places[None]
     return tf.reduce_any(is_equal & is_earlier, axis=2)

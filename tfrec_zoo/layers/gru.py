@@ -73,7 +73,8 @@ class GRUCell(tf_keras.layers.Layer):
         # One product for the clicks of all steps.
         shape = tf.concat([tf.shape(inputs)[:-1], [3 * self.units]], axis=0)
         rows = tf.matmul(tf.reshape(inputs, [-1, inputs.shape[-1]]), self.kernel)
-        projected = tf.ensure_shape(tf.reshape(rows, shape), [*inputs.shape[:-1], 3 * self.units])
+        projected = tf.reshape(rows, shape)
+        projected.set_shape([*inputs.shape[:-1], 3 * self.units])
         return projected + self.bias
 
     def advance(self, projected: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
