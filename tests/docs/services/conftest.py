@@ -1,0 +1,36 @@
+"""Fixtures of the services' tests: small exports of the zoo's models, and Python's answers."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory) -> dict[str, Path]:
+    """The versions of small models by name; not to be changed."""
+    from serving import served_models
+
+    return {
+        "gru4rec": served_models.export_sessions(tmp_path_factory.mktemp("sessions"))[0],
+        "ssr": served_models.export_news(tmp_path_factory.mktemp("news")),
+        "dlrm": served_models.export_clicks(tmp_path_factory.mktemp("clicks")),
+    }
+
+
+@pytest.fixture(scope="session")
+def ask_python(exports) -> Callable[..., dict[str, np.ndarray]]:
+    """Asks an export in this process, with rows as in `service_requests`."""
+    import tensorflow as tf
+    from docs.services.service_requests import make_tensor
+
+    models = {name: tf.saved_model.load(str(path)) for name, path in exports.items()}
+
+    def ask(model: str, signature: str, inputs: dict[str, list]) -> dict[str, np.ndarray]:
+        function = models[model].signatures[signature]
+        specs = function.structured_input_signature[1]
+        tensors = {name: make_tensor(rows, specs[name]) for name, rows in inputs.items()}
+        return {name: tensor.numpy() for name, tensor in function(**tensors).items()}
+
+    return ask
