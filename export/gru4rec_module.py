@@ -110,13 +110,19 @@ class GRU4RecModule(tf.Module):
 
     def recommend(self, session_items: tf.Tensor) -> Answer:
         """Answers the sessions `session_items`, see the class."""
-        states = self._play(self._look_up(session_items))
-        return self._name_items(*self._answer(states))
+        return self._name_items(*self.find_rows(session_items))
 
     def recommend_excluding(self, session_items: tf.Tensor, exclude_items: tf.Tensor) -> Answer:
         """Answers the sessions with other items than `exclude_items`, see the class."""
+        return self._name_items(*self.find_rows(session_items, exclude_items))
+
+    def find_rows(
+        self, session_items: tf.Tensor, exclude_items: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the rows of the answer to sessions, int32 [B, K], 0 for no item; the scores."""
         states = self._play(self._look_up(session_items))
-        return self._name_items(*self._answer(states, self._look_up(exclude_items)))
+        excluded = None if exclude_items is None else self._look_up(exclude_items)
+        return self._answer(states, excluded)
 
     def step(self, item: tf.Tensor, **state: tf.Tensor) -> Answer:
         """Advances the states by the click on `item` and answers, see the class."""

@@ -1,15 +1,10 @@
 """Trained models as SavedModel versions for TensorFlow Serving."""
 
 import os
-import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import tensorflow as tf
-
-from tfrec_zoo import __version__
 from tfrec_zoo.data.clicks.click_schema import FEATURES_NAME
 from tfrec_zoo.export.click_inputs import list_number_columns, list_text_features
 from tfrec_zoo.export.dlrm_module import DLRMModule, list_inputs
@@ -18,7 +13,6 @@ from tfrec_zoo.export.item_vectors import find_now
 from tfrec_zoo.export.restored import (
     EXPORT_KEY,
     AnyRestored,
-    ExportFolder,
     RestoredDLRM,
     RestoredGRU4Rec,
     RestoredSSR,
@@ -26,14 +20,18 @@ from tfrec_zoo.export.restored import (
 from tfrec_zoo.export.ssr_module import SSRModule
 from tfrec_zoo.export.ssr_module import list_inputs as list_ssr_inputs
 from tfrec_zoo.export.table_places import TABLES_NAME, describe_tables
-from tfrec_zoo.export.version_folder import write_models_config, write_version
-from tfrec_zoo.export.warmup import Request, write_warmup_requests
+from tfrec_zoo.export.version_content import (
+    CONFIG_NAME,
+    Content,
+    describe_source,
+    describe_versions,
+    write_export,
+)
 from tfrec_zoo.export.warmup_values import (
     make_click_requests,
     make_news_requests,
     make_session_requests,
 )
-from tfrec_zoo.run_folder import write_json
 
 DEFAULT_K = 20
 
@@ -102,14 +100,14 @@ def export_gru4rec(
             under the version's name.
     """
 
-    def make(sources: Path) -> _Content:
+    def make(sources: Path) -> Content:
         path = sources / "vocabulary.tsv"
         restored.vocabulary.save(path)
         module = GRU4RecModule(restored.model, restored.vocabulary, path, k)
         signatures = module.trace_signatures()
         state_dims = restored.model.network.state_dims
         requests = make_session_requests(restored.vocabulary, state_dims, list(signatures))
-        return _Content(module, signatures, requests, about={"k": k})
+        return Content(module, signatures, requests, about={"k": k})
 
     return _export(restored, export_dir, version, make)
 
@@ -157,7 +155,7 @@ def export_ssr(
     k = before.get("k", DEFAULT_K) if k is None else k
     now = find_now(restored, now)
 
-    def make(sources: Path) -> _Content:
+    def make(sources: Path) -> Content:
         module = SSRModule(restored.model, catalogue, restored.experiment, sources, k, now)
         signatures = module.trace_signatures()
         names = list_ssr_inputs(schema, restored.model.config)
@@ -174,7 +172,7 @@ def export_ssr(
             # A refreshed export is still of the run that its model is of.
             **{name: before[name] for name in ("checkpoint", "metrics") if name in before},
         }
-        return _Content(
+        return Content(
             module,
             signatures,
             make_news_requests(catalogue, names),
@@ -216,7 +214,7 @@ def export_dlrm(
     """
     schema = restored.schema
 
-    def make(sources: Path) -> _Content:
+    def make(sources: Path) -> Content:
         module = DLRMModule(restored.model, restored.vocabularies, sources)
         signatures = module.trace_signatures()
         assets = {FEATURES_NAME: schema.to_dict(), TABLES_NAME: describe_tables(restored.model)}
@@ -229,73 +227,25 @@ def export_dlrm(
         names = list_inputs(schema)
         names["serving_default"] = names["predict"]
         requests = make_click_requests(schema, restored.vocabularies, names)
-        return _Content(module, signatures, requests, assets, about={"inputs": inputs})
+        return Content(module, signatures, requests, assets, about={"inputs": inputs})
 
     return _export(restored, export_dir, version, make)
-
-
-@dataclass(frozen=True)
-class _Content:
-    """What a version is written from.
-
-    Attributes:
-        module: the model.
-        signatures: its functions by name.
-        requests: for warming up.
-        assets: file name -> JSON values.
-        about: what is said in `export` of the configuration.
-        write_extras: writes what is beside the assets.
-    """
-
-    module: tf.Module
-    signatures: Mapping[str, Callable]
-    requests: list[Request]
-    assets: Mapping[str, Any] = field(default_factory=dict)
-    about: Mapping[str, Any] = field(default_factory=dict)
-    write_extras: Callable[[ExportFolder], None] = lambda assets: None
 
 
 def _export(
     restored: AnyRestored,
     export_dir: str | os.PathLike,
     version: int | None,
-    make: Callable[[Path], _Content],
+    make: Callable[[Path], Content],
 ) -> Path:
-    """Writes a version; `make` is given a folder for the files that become assets."""
-    program = restored.experiment.PROGRAM
+    """Writes a version of one model, see `write_export`."""
 
-    def write(folder: Path) -> None:
-        sources = folder / "sources"
-        sources.mkdir()
+    def make_described(sources: Path) -> Content:
         content = make(sources)
-        tf.saved_model.save(content.module, str(folder), signatures=dict(content.signatures))
-        shutil.rmtree(sources)  # Saving has copied the files to the assets.
-        config = _describe(restored, content.about)
-        (folder / "assets").mkdir(exist_ok=True)
-        for name, values in {**content.assets, "config.json": config}.items():
-            write_json(folder / "assets" / name, values)
-        write_warmup_requests(folder, program, content.requests)
-        content.write_extras(ExportFolder(folder / "assets"))
+        config = {
+            **restored.experiment.to_dict(),
+            EXPORT_KEY: {**describe_source(restored), **content.about, **describe_versions()},
+        }
+        return replace(content, assets={**content.assets, CONFIG_NAME: config})
 
-    target = write_version(export_dir, version, write)
-    write_models_config(export_dir, program)
-    return target
-
-
-def _describe(restored: AnyRestored, about: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the content of an export's `config.json`."""
-    checkpoint, metrics = restored.checkpoint, None
-    if restored.run is not None:
-        checkpoint = os.path.relpath(checkpoint, restored.run.path)
-        if restored.run.metrics_path.exists():
-            metrics = restored.run.load_metrics()
-    return {
-        **restored.experiment.to_dict(),
-        EXPORT_KEY: {
-            "checkpoint": checkpoint,
-            "metrics": metrics,
-            **about,
-            "tfrec_zoo": __version__,
-            "tensorflow": tf.__version__,
-        },
-    }
+    return write_export(restored.experiment.PROGRAM, export_dir, version, make_described)

@@ -159,6 +159,11 @@ class SSRModule(tf.Module):
         # Each traced once, however many signatures it answers.
         self._find = tf.function(self._search, autograph=False, reduce_retracing=True)
 
+    @property
+    def item_ids(self) -> tf.Variable:
+        """The id of each row, string [V + 1]."""
+        return self.search.item_ids
+
     def trace_signatures(self) -> dict[str, Callable]:
         """Returns the signature functions by name, traced for any batch size and length."""
         traced = {
@@ -169,12 +174,18 @@ class SSRModule(tf.Module):
 
     def recommend(self, session_items: tf.Tensor) -> Answer:
         """Answers the sessions `session_items`, see the class."""
-        return self._name_items(*self._answer(self._look_up(session_items)))
+        return self._name_items(*self.find_rows(session_items))
 
     def recommend_excluding(self, session_items: tf.Tensor, exclude_items: tf.Tensor) -> Answer:
         """Answers the sessions with other items than `exclude_items`, see the class."""
-        sessions, excluded = self._look_up(session_items), self._look_up(exclude_items)
-        return self._name_items(*self._answer(sessions, excluded))
+        return self._name_items(*self.find_rows(session_items, exclude_items))
+
+    def find_rows(
+        self, session_items: tf.Tensor, exclude_items: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the rows of the answer to sessions, int32 [B, K], 0 for no item; the scores."""
+        excluded = None if exclude_items is None else self._look_up(exclude_items)
+        return self._answer(self._look_up(session_items), excluded)
 
     def recommend_including(self, session_items: tf.Tensor, include_items: tf.Tensor) -> Answer:
         """Answers the sessions with items of `include_items` alone, see the class."""
@@ -260,4 +271,4 @@ class SSRModule(tf.Module):
         return self.search.search(queries, self._k, excluded_rows, included_rows)
 
     def _name_items(self, rows: tf.Tensor, scores: tf.Tensor) -> Answer:
-        return {"items": tf.gather(self.search.item_ids, rows), "scores": scores}
+        return {"items": tf.gather(self.item_ids, rows), "scores": scores}

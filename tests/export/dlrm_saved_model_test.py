@@ -9,7 +9,7 @@ import tensorflow as tf
 from click_models import Encoder, make_restored
 
 from tfrec_zoo.data.clicks.click_schema import ClickSchema
-from tfrec_zoo.export import saved_model
+from tfrec_zoo.export import version_content
 from tfrec_zoo.export.saved_model import export_dlrm, export_run
 from tfrec_zoo.export.warmup import read_warmup_requests
 from tfrec_zoo.vocabulary import Vocabulary
@@ -195,7 +195,7 @@ def test_a_failed_export_leaves_no_version(restored_dlrm, tmp_path, monkeypatch)
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(saved_model, "write_warmup_requests", fail)
+    monkeypatch.setattr(version_content, "write_warmup_requests", fail)
     with pytest.raises(OSError, match="No space"):
         export_run(restored_dlrm, tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from news_models import COLUMNS, NewsOracle, draw_items, write_items
 
-from tfrec_zoo.export import saved_model
+from tfrec_zoo.export import version_content
 from tfrec_zoo.export.restore import load_export
 from tfrec_zoo.export.version_folder import list_versions
 
@@ -190,7 +190,7 @@ def test_an_interrupted_refresh_leaves_the_versions_whole(served, monkeypatch, r
     def fail(*_):
         raise OSError(28, "No space left on device", "file")
 
-    monkeypatch.setattr(saved_model, "write_warmup_requests", fail)
+    monkeypatch.setattr(version_content, "write_warmup_requests", fail)
     code, printed, logged = run_index(f"--export_dir={served}", "--remove_id=N7")
     assert code == 1 and "the disk is full" in printed.err
     assert sorted(p.name for p in served.iterdir()) == [".lock", "1", "models.config"]
@@ -203,9 +203,9 @@ def test_an_interrupted_refresh_leaves_the_versions_whole(served, monkeypatch, r
 def test_a_killed_refresh_leaves_the_versions_whole(served, tmp_path):
     code = (
         "import os, sys\n"
-        "from tfrec_zoo.export import index, saved_model\n"
+        "from tfrec_zoo.export import index, version_content\n"
         f"kill = lambda *_: os.kill(os.getpid(), {int(signal.SIGKILL)})\n"
-        "saved_model.write_warmup_requests = kill\n"
+        "version_content.write_warmup_requests = kill\n"
         "index.main()\n"
     )
     arguments = [f"--export_dir={served}", "--remove_id=N7"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrec_zoo.export import saved_model
+from tfrec_zoo.export import version_content
 from tfrec_zoo.export.saved_model import export_gru4rec
 from tfrec_zoo.vocabulary import Vocabulary
 
@@ -114,7 +114,7 @@ def test_a_failed_export_leaves_no_version(restored, tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(saved_model, "write_warmup_requests", fail)
+    monkeypatch.setattr(version_content, "write_warmup_requests", fail)
     with pytest.raises(OSError, match="No space"):
         export_gru4rec(restored, tmp_path)
     assert list(tmp_path.iterdir()) == []

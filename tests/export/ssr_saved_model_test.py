@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from news_models import NewsOracle, draw_items, make_catalogue, make_restored, write_run
 
-from tfrec_zoo.export import main, saved_model
+from tfrec_zoo.export import main, version_content
 from tfrec_zoo.export.restore import load_export, load_exported_ssr, restore_run, restore_ssr
 from tfrec_zoo.export.saved_model import export_run, export_ssr
 from tfrec_zoo.export.warmup import read_warmup_requests
@@ -203,7 +203,7 @@ def test_a_failed_export_leaves_no_version(restored, tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(saved_model, "write_warmup_requests", fail)
+    monkeypatch.setattr(version_content, "write_warmup_requests", fail)
     with pytest.raises(OSError, match="No space"):
         export_run(restored, tmp_path)
     assert list(tmp_path.iterdir()) == []
