@@ -27,6 +27,7 @@ class ExactSearch(tf.Module):
 
     Attributes:
         chunks: the vectors in the order of their items, float [D, n] each.
+        chunk_items: n, of all chunks but the last.
         item_ids: string [V + 1], the id of each row; "" of row 0.
         num_items: V.
         width: D.
@@ -41,13 +42,19 @@ class ExactSearch(tf.Module):
         """
         super().__init__(name="exact_search")
         self.num_items, self.width = vectors.shape
-        self.chunks = [
-            tf.Variable(
-                vectors[start : start + CHUNK_ITEMS].T, trainable=False, name="item_vectors"
-            )
-            for start in range(0, self.num_items, CHUNK_ITEMS)
-        ]
         self.item_ids = tf.Variable(["", *ids], trainable=False, name="item_ids")
+        self.chunk_items, self.chunks = CHUNK_ITEMS, []
+        self.keep_vectors(vectors)
+
+    def keep_vectors(self, vectors: np.ndarray) -> None:
+        """Stores the vectors float32 [V, D] as `chunks` of `chunk_items`."""
+        for start in range(0, self.num_items, self.chunk_items):
+            chunk = vectors[start : start + self.chunk_items].T
+            self.chunks.append(tf.Variable(chunk, trainable=False, name="item_vectors"))
+
+    def multiply(self, queries: tf.Tensor, number: int) -> tf.Tensor:
+        """Returns the products of queries float [B, D] with the items of a chunk, float [B, n]."""
+        return tf.matmul(queries, self.chunks[number])
 
     def search(
         self,
@@ -104,15 +111,15 @@ class ExactSearch(tf.Module):
             include_rows = _keep_first(tf.sort(include_rows, axis=1))
             included_scores = tf.fill(tf.shape(include_rows), -math.inf)
         candidates, done = [], []
-        for number, chunk in enumerate(self.chunks):
-            first_row = 1 + number * CHUNK_ITEMS
+        for number in range(len(self.chunks)):
+            first_row = 1 + number * self.chunk_items
             # Two chunks at once: one is multiplied while the best of the other are sought.
             with tf.control_dependencies(done[-2:-1]):
-                products = tf.matmul(queries, chunk)
+                products = self.multiply(queries, number)
             if exclude_rows is not None:
                 products = _exclude(products, exclude_rows - first_row)
             if include_rows is None:
-                best, columns = best_columns(products, min(k, chunk.shape[1]))
+                best, columns = best_columns(products, min(k, products.shape[1]))
                 candidates.append((best, columns + first_row))
                 done.append(best)
             else:
