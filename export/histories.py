@@ -46,8 +46,8 @@ def _keep_last(rows: tf.Tensor, is_kept: tf.Tensor, count: int | None = None) ->
         places -= tf.maximum(lengths - count, 0)[:, None]
         is_kept &= places >= 0
         lengths = tf.minimum(lengths, count)
-    # The zero is the longest where there is no session.
-    longest = tf.reduce_max(tf.concat([[0], lengths], axis=0))
+    # Never 0, which would be another dimension in the shapes of ONNX.
+    longest = tf.reduce_max(tf.concat([[1], lengths], axis=0))
     num_sessions = tf.shape(rows)[0]
     targets = tf.range(num_sessions)[:, None] * longest + places
     kept = tf.where(tf.reshape(is_kept, [-1]))[:, 0]
