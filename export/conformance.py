@@ -18,6 +18,7 @@ from tfrec_zoo.data.news.item_catalogue import ItemCatalogue
 from tfrec_zoo.export.restore import (
     AnyRestored,
     RestoredSSR,
+    find_program,
     load_export,
     open_export,
     restore_run,
@@ -77,6 +78,11 @@ class Export:
         """The content of `assets/config.json`."""
         return json.loads((self.path / "assets" / "config.json").read_text(encoding="utf-8"))
 
+    @property
+    def program(self) -> str:
+        """Which model it is of, by the name of its program: `gru4rec`."""
+        return find_program(self.config)
+
     @functools.cached_property
     def loaded(self) -> Any:
         """The SavedModel in this process."""
@@ -109,6 +115,10 @@ class Export:
         return {name: value.numpy() for name, value in function(**tensors).items()}
 
 
+class Skipped(Exception):
+    """Raised by a rule that cannot be looked at here; the text says why."""
+
+
 @dataclass(frozen=True)
 class Rule:
     """What must hold for an export.
@@ -117,25 +127,45 @@ class Rule:
         name: in the words of the check, `lower_case`.
         check: takes an export, and returns what was looked at in a few words or raises an error
             that says what is wrong. Its docstring is the rule.
+        needs: the names of rules without which there is nothing to look at. Where one of them does
+            not hold this one is skipped, so that what fails is where the damage is.
     """
 
     name: str
     check: Callable[[Export], str]
+    needs: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, check: Callable[[Export], str]) -> "Rule":
+    def of(cls, check: Callable[[Export], str], *needs: str) -> "Rule":
         """Returns the rule of a function, which is called as the rule is."""
-        return cls(check.__name__.removeprefix("check_"), check)
+        return cls(check.__name__.removeprefix("check_"), check, needs)
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a rule: whether it holds, what was seen, and how long it took."""
+    """What came of a rule.
+
+    Attributes:
+        rule: its name.
+        outcome: `passed`, `failed` or `skipped`.
+        detail: one sentence, what was seen or why it was not looked at.
+        seconds: how long it took.
+    """
 
     rule: str
-    passed: bool
+    outcome: str
     detail: str
     seconds: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the rule was looked at and holds."""
+        return self.outcome == "passed"
+
+    @property
+    def failed(self) -> bool:
+        """Whether the rule was looked at and does not hold."""
+        return self.outcome == "failed"
 
 
 def require(condition: Any, sentence: str) -> None:
@@ -168,16 +198,33 @@ def require_close(values: np.ndarray, expected: np.ndarray, what: str, **toleran
 
 def run_rules(export: Export, rules: Iterable[Rule]) -> list[Result]:
     """Returns the result of each rule; whatever error a rule ends in, it is one that fails."""
-    results = []
-    for rule in rules:
-        start = time.perf_counter()
-        try:
-            passed, detail = True, rule.check(export)
-        except Exception as error:  # a damaged export can raise anything
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            passed, detail = False, lines[0]
-        results.append(Result(rule.name, passed, detail, time.perf_counter() - start))
-    return results
+    known = {rule.name: rule for rule in rules}
+    results: dict[str, Result] = {}
+
+    def find_result(rule: Rule) -> Result:
+        if rule.name not in results:
+            needed = [find_result(known[name]) for name in rule.needs if name in known]
+            missing = [result.rule for result in needed if not result.passed]
+            if missing:
+                detail = f"not looked at, since {' and '.join(missing)} must hold first"
+                results[rule.name] = Result(rule.name, "skipped", detail, 0.0)
+            else:
+                results[rule.name] = _run_rule(export, rule)
+        return results[rule.name]
+
+    return [find_result(rule) for rule in known.values()]
+
+
+def _run_rule(export: Export, rule: Rule) -> Result:
+    start = time.perf_counter()
+    try:
+        outcome, detail = "passed", rule.check(export)
+    except Skipped as reason:
+        outcome, detail = "skipped", str(reason)
+    except Exception as error:  # a damaged export can raise anything
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        outcome, detail = "failed", lines[0]
+    return Result(rule.name, outcome, detail, time.perf_counter() - start)
 
 
 def _describe(tensor: meta_graph_pb2.TensorInfo) -> Tensor:

@@ -152,20 +152,15 @@ def check_tables(export: Export) -> str:
     return f"{len(places)} tables"
 
 
-DLRM_RULES = tuple(
-    map(
-        Rule.of,
-        (
-            check_signatures,
-            check_python_answers,
-            check_rows,
-            check_texts,
-            check_missing_values,
-            check_unknown_values,
-            check_batching,
-            check_tables,
-        ),
-    )
+DLRM_RULES = (
+    Rule.of(check_signatures, "python_model", "signature_form"),
+    Rule.of(check_python_answers, "signatures"),
+    Rule.of(check_rows, "signatures"),
+    Rule.of(check_texts, "signatures"),
+    Rule.of(check_missing_values, "signatures"),
+    Rule.of(check_unknown_values, "signatures"),
+    Rule.of(check_batching, "signatures"),
+    Rule.of(check_tables, "python_model"),
 )
 
 

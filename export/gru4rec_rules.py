@@ -135,19 +135,14 @@ def check_exclusion(export: Export) -> str:
     return f"{len(some) - 2} and {len(all_but_some)} items excluded"
 
 
-GRU4REC_RULES = tuple(
-    map(
-        Rule.of,
-        (
-            check_signatures,
-            check_python_answers,
-            check_steps,
-            check_padding,
-            check_batching,
-            check_empty_session,
-            check_exclusion,
-        ),
-    )
+GRU4REC_RULES = (
+    Rule.of(check_signatures, "python_model", "signature_form"),
+    Rule.of(check_python_answers, "signatures"),
+    Rule.of(check_steps, "signatures"),
+    Rule.of(check_padding, "signatures"),
+    Rule.of(check_batching, "signatures"),
+    Rule.of(check_empty_session, "python_answers"),
+    Rule.of(check_exclusion, "empty_session", "python_answers"),
 )
 
 

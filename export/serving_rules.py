@@ -1,7 +1,10 @@
 """The rules that TensorFlow Serving, and other runtimes of SavedModels, hold every model to."""
 
+import json
 import re
 from collections.abc import Iterator
+from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -9,6 +12,7 @@ from tensorflow.core.framework import attr_value_pb2, node_def_pb2
 from tensorflow.python.framework import op_def_registry
 
 from tfrec_zoo.export.conformance import Export, Rule, require
+from tfrec_zoo.export.restored import EXPORT_KEY
 from tfrec_zoo.export.warmup import MAX_REQUESTS, read_warmup_requests
 
 _PYTHON_OPERATIONS = {"PyFunc", "PyFuncStateless", "EagerPyFunc", "NumpyFunction"}
@@ -17,16 +21,42 @@ _ABSOLUTE_PATH = re.compile(rb"(?:^|[\s_:=])(?:/[\w.-]+){2,}|(?:^|[\s_])[A-Za-z]
 
 
 def check_version_folder(export: Export) -> str:
-    """A version's folder is named by a positive number and has model, weights and assets."""
+    """A version's folder is named by a positive number."""
     name = export.path.resolve().name
     require(
         name.isascii() and name.isdigit() and int(name) > 0,
         f"the folder's name is {name!r}, and a server takes only positive numbers for versions",
     )
-    files = ("saved_model.pb", "variables/variables.index", "assets/config.json")
-    missing = [file for file in files if not (export.path / file).is_file()]
-    require(not missing, f"{', '.join(missing)} missing")
     return f"version {int(name)}"
+
+
+def check_files(export: Export) -> str:
+    """Model, weights and configuration are there, and none of them is empty."""
+    names = ["saved_model.pb", "variables/variables.index", "assets/config.json"]
+    shards = sorted(path.name for path in (export.path / "variables").glob("variables.data-*"))
+    num_shards = int(shards[0].rpartition("-")[2]) if shards else 1
+    for number in range(num_shards):
+        names.append(f"variables/variables.data-{number:05}-of-{num_shards:05}")
+    missing = [name for name in names if not (export.path / name).is_file()]
+    require(not missing, f"there is no {', no '.join(missing)}")
+    sizes = {name: (export.path / name).stat().st_size for name in names}
+    empty = [name for name, size in sizes.items() if not size]
+    require(not empty, f"{', '.join(empty)} is empty")
+    return f"{len(sizes)} files, {sum(sizes.values()):,} bytes"
+
+
+def check_config(export: Export) -> str:
+    """`assets/config.json` is JSON, and says what the export is of."""
+    try:
+        config = export.config
+    except ValueError as error:
+        raise ValueError(f"assets/config.json is no JSON: {error}") from None
+    require(isinstance(config, dict), "assets/config.json is no JSON object")
+    about = config.get(EXPORT_KEY)
+    require(
+        isinstance(about, dict), f"assets/config.json has no object {EXPORT_KEY!r} about the export"
+    )
+    return f"{export.program}, exported by tfrec_zoo {about.get('tfrec_zoo')}"
 
 
 def check_serve_tag(export: Export) -> str:
@@ -75,11 +105,31 @@ def check_no_python(export: Export) -> str:
 
 
 def check_no_absolute_paths(export: Export) -> str:
-    """The graph names no file of the machine that it was exported on."""
+    """Neither the graph nor what it reads names a file of the machine that it was exported on."""
     texts = {text for node in _list_nodes(export) for text in _list_texts(node)}
-    paths = sorted(text for text in texts if _ABSOLUTE_PATH.search(text))
-    require(not paths, f"a path is inside the graph: {b', '.join(paths)[:200].decode()}")
-    return f"{len(texts)} texts"
+    texts |= {name.encode() for name in _list_assets(export)}
+    _refuse_paths(texts, "the graph")
+    # How the run was configured, as in config.json, is a record that nothing opens.
+    files = sorted(
+        {*(export.path / "assets").glob("*.json")} - {export.path / "assets/config.json"}
+    )
+    for file in files:
+        try:
+            values = json.loads(file.read_bytes())
+        except ValueError:
+            continue  # Reading it back in Python says so.
+        _refuse_paths(set(_list_json_texts(values)), f"assets/{file.name}")
+    return f"{len(texts)} texts in the graph, {len(files)} JSON files"
+
+
+def check_assets(export: Export) -> str:
+    """Each file that the graph reads lies in `assets`."""
+    names = _list_assets(export)
+    outside = [name for name in names if ".." in PurePath(name).parts]
+    require(not outside, f"{', '.join(outside)} is not in the folder assets")
+    missing = [name for name in names if not (export.path / "assets" / name).is_file()]
+    require(not missing, f"the graph reads assets/{', assets/'.join(missing)}, which is missing")
+    return f"{len(names)} read by the graph"
 
 
 def check_loads(export: Export) -> str:
@@ -87,6 +137,13 @@ def check_loads(export: Export) -> str:
     missing = set(export.signature_defs) - set(export.loaded.signatures)
     require(not missing, f"loaded without the signatures {', '.join(sorted(missing))}")
     return f"{len(export.loaded.signatures)} signatures"
+
+
+def check_python_model(export: Export) -> str:
+    """The Python model is rebuilt from the assets with the weights inside, or those of the run."""
+    return (
+        f"{sum(weight.shape.num_elements() for weight in export.restored.model.weights):,} weights"
+    )
 
 
 def check_warmup(export: Export) -> str:
@@ -109,20 +166,19 @@ def check_warmup(export: Export) -> str:
     return f"{len(requests)} requests answered"
 
 
-SERVING_RULES = tuple(
-    map(
-        Rule.of,
-        (
-            check_version_folder,
-            check_serve_tag,
-            check_signature_form,
-            check_stock_operations,
-            check_no_python,
-            check_no_absolute_paths,
-            check_loads,
-            check_warmup,
-        ),
-    )
+SERVING_RULES = (
+    Rule.of(check_version_folder),
+    Rule.of(check_files),
+    Rule.of(check_config, "files"),
+    Rule.of(check_serve_tag, "files"),
+    Rule.of(check_signature_form, "serve_tag"),
+    Rule.of(check_stock_operations, "serve_tag"),
+    Rule.of(check_no_python, "serve_tag"),
+    Rule.of(check_no_absolute_paths, "serve_tag"),
+    Rule.of(check_assets, "no_absolute_paths"),
+    Rule.of(check_loads, "assets", "no_python", "signature_form", "stock_operations"),
+    Rule.of(check_python_model, "config", "loads"),
+    Rule.of(check_warmup, "loads", "signatures"),
 )
 
 
@@ -145,3 +201,20 @@ def _list_texts(node: node_def_pb2.NodeDef) -> Iterator[bytes]:
 def _list_constants(value: attr_value_pb2.AttrValue) -> Iterator[bytes]:
     if value.HasField("tensor") and value.tensor.dtype == tf.string.as_datatype_enum:
         yield from tf.make_ndarray(value.tensor).ravel().tolist()
+
+
+def _list_assets(export: Export) -> list[str]:
+    return sorted(asset.filename for asset in export.meta_graph.asset_file_def)
+
+
+def _list_json_texts(values: Any) -> Iterator[bytes]:
+    if isinstance(values, str):
+        yield values.encode()
+    elif isinstance(values, list | dict):
+        for value in values.values() if isinstance(values, dict) else values:
+            yield from _list_json_texts(value)
+
+
+def _refuse_paths(texts: set[bytes], place: str) -> None:
+    paths = sorted(text for text in texts if _ABSOLUTE_PATH.search(text))
+    require(not paths, f"{place} names a path: {b', '.join(paths)[:200].decode(errors='replace')}")

@@ -132,21 +132,16 @@ def check_inclusion(export: Export) -> str:
     return f"{len(set(some)) - 2} items and none included"
 
 
-SSR_RULES = tuple(
-    map(
-        Rule.of,
-        (
-            check_signatures,
-            check_python_answers,
-            check_session_vectors,
-            check_item_vectors,
-            check_padding,
-            check_batching,
-            check_empty_session,
-            check_exclusion,
-            check_inclusion,
-        ),
-    )
+SSR_RULES = (
+    Rule.of(check_signatures, "python_model", "signature_form"),
+    Rule.of(check_python_answers, "signatures"),
+    Rule.of(check_session_vectors, "signatures"),
+    Rule.of(check_item_vectors, "signatures"),
+    Rule.of(check_padding, "signatures"),
+    Rule.of(check_batching, "signatures"),
+    Rule.of(check_empty_session, "python_answers"),
+    Rule.of(check_exclusion, "empty_session", "python_answers"),
+    Rule.of(check_inclusion, "empty_session", "python_answers"),
 )
 
 
