@@ -126,10 +126,17 @@ class GRU4RecModule(tf.Module):
 
     def step(self, item: tf.Tensor, **state: tf.Tensor) -> Answer:
         """Advances the states by the click on `item` and answers, see the class."""
+        answer = self.step_rows(self._look_up(item), **state)
+        return self._name_items(answer.pop("rows"), answer.pop("scores")) | answer
+
+    def step_rows(self, row: tf.Tensor, **state: tf.Tensor) -> Answer:
+        """Does the same for the click on `row` int32 [B], and answers by rows."""
+        row = tf.where((row > 0) & (row < self._num_rows), row, 0)
         states = tuple(state[f"state_{layer}"] for layer in range(len(self._state_dims)))
-        _, states = self._advance(self._look_up(item), states)
+        _, states = self._advance(row, states)
+        rows, scores = self._answer(states)
         next_states = {f"next_state_{layer}": state for layer, state in enumerate(states)}
-        return self._name_items(*self._answer(states)) | next_states
+        return {"rows": rows, "scores": scores} | next_states
 
     def recommend_rows(self, session_rows: tf.Tensor) -> Answer:
         """Answers sessions of rows by rows, see the class."""

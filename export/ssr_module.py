@@ -194,13 +194,17 @@ class SSRModule(tf.Module):
 
     def recommend_rows(self, session_rows: tf.Tensor) -> Answer:
         """Answers sessions of rows by rows, see the class."""
-        is_row = (session_rows > 0) & (session_rows < self._num_rows)
-        rows, scores = self._answer(tf.where(is_row, session_rows, 0))
+        rows, scores = self._answer(self._drop_others(session_rows))
         return {"rows": rows, "scores": scores}
 
     def embed_session(self, session_items: tf.Tensor) -> Answer:
         """Returns the vectors of sessions, see the class."""
         return {"session_vector": self._embed(self._read_histories(self._look_up(session_items)))}
+
+    def embed_session_rows(self, session_rows: tf.Tensor) -> Answer:
+        """Returns the vectors of sessions of rows, see the class."""
+        histories = self._read_histories(self._drop_others(session_rows))
+        return {"session_vector": self._embed(histories)}
 
     def embed_items(
         self,
@@ -238,6 +242,10 @@ class SSRModule(tf.Module):
 
     def _look_up(self, items: tf.Tensor) -> tf.Tensor:
         return tf.cast(self._rows_of_ids.lookup(items), tf.int32)
+
+    def _drop_others(self, rows: tf.Tensor) -> tf.Tensor:
+        """Returns rows with 0 in place of those outside of the catalogue."""
+        return tf.where((rows > 0) & (rows < self._num_rows), rows, 0)
 
     def _embed(self, histories: Histories) -> tf.Tensor:
         clicks = tf.gather(self.item_inputs, histories.rows)
