@@ -18,7 +18,7 @@ FOLDERS = {
 ORDER = [
     {"atomic_file", "serving"},
     {"vocabulary", "config"},
-    {"data"},
+    {"data", "distributed_variables"},
     {"layers", "losses", "optimizers", "metrics"},
     {"models"},
     {"experiments"},

@@ -1,98 +1,70 @@
 """One training step of DLRM: from a batch of examples to updated rows and weights."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from tfrec_zoo.experiments import DLRMExperiment
 from tfrec_zoo.losses.click import binary_cross_entropy
 from tfrec_zoo.models.dlrm import DLRM
-from tfrec_zoo.optimizers.row_sparse import make_optimizer
+from tfrec_zoo.trainers.row_step import Batch, Gradients, RowStep, take_gradients
 
-Batch = dict[str, tf.Tensor]
+# What of a step there is once, and not for each of its batches.
+_OF_THE_STEP = ("is_valid", "columns_")
 
 
-class DLRMStep(tf.Module):
-    """`step(batch, states) -> loss, states` for batches of `tfrec_zoo.data.clicks.click_batches`.
+class DLRMStep(RowStep):
+    """The step for batches of `tfrec_zoo.data.clicks.click_batches`.
 
-    The distinct rows of a step are gathered once; gradients are taken with respect to them, and the
-    optimizer writes them back: nothing in a step depends on the size of the tables. The gradients
-    of several batches (`accumulate_steps`) are summed before, and are those of one large batch.
+    The gradients of several batches (`accumulate_steps`) are summed before they are applied, and
+    are those of one large batch.
     """
 
     def __init__(self, model: DLRM, experiment: DLRMExperiment) -> None:
         """Takes the model apart into tables and dense weights."""
-        super().__init__(name="step")
-        self.model = model
+        tables = [table.variable for table in model.tables.tables]
+        super().__init__(model, tables, experiment.optimizer)
         self._config = experiment.loss
-        self._tables = [table.variable for table in model.tables.tables]
-        in_tables = {id(table) for table in self._tables}
-        self._dense = [v for v in model.trainable_variables if id(v) not in in_tables]
-        self.optimizer = make_optimizer(experiment.optimizer, self._tables, self._dense)
 
-    @property
-    def dense_variables(self) -> list[tf.Variable]:
-        """The weights outside of the tables, and what the optimizer keeps of each."""
-        return [*self._dense, *self.optimizer.slots_of_dense()]
+    def rows(self, batch: Batch) -> list[tf.Tensor]:
+        """Returns the distinct rows of a step in each store."""
+        return [batch[f"columns_{number}"] for number in range(len(self.tables))]
 
-    def table_variables(self, number: int) -> list[tf.Variable]:
-        """Returns a store's table, and what the optimizer keeps of its rows."""
-        return [self._tables[number], *self.optimizer.slots_of_table(number)]
-
-    def __call__(self, batch: Batch, states: tuple) -> tuple[tf.Tensor, tuple]:
-        """Trains on one step.
-
-        Args:
-            batch: one step of a block, see `ClickBatches`.
-            states: passed through, for a click has no history.
-
-        Returns:
-            The sum of the examples' losses, each times its weight, float [], and `states`.
-        """
-        rows = [batch[f"columns_{number}"] for number in range(len(self._tables))]
-        values = [tf.gather(table, r) for table, r in zip(self._tables, rows, strict=True)]
-        num_valid = tf.math.count_nonzero(batch["is_valid"], dtype=tf.float32)
-        parts = {
-            name: array
-            for name, array in batch.items()
-            if name != "is_valid" and not name.startswith("columns_")
-        }
-        loss_sum, gradients = self._accumulate(parts, values, tf.maximum(num_valid, 1.0))
-        self.optimizer.apply_gathered(rows, values, gradients)
-        return loss_sum, states
-
-    def _accumulate(
-        self, parts: Batch, values: list[tf.Tensor], divisor: tf.Tensor
-    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """Returns the loss and the gradients of all batches of a step, summed."""
+    def differentiate(self, batch: Batch, states: tuple, values: Sequence[tf.Tensor]) -> Gradients:
+        """Returns the summed gradients of a step's batches; a click has no history."""
+        parts = {n: array for n, array in batch.items() if not n.startswith(_OF_THE_STEP)}
+        count = tf.math.count_nonzero(batch["is_valid"], dtype=tf.float32)
         num_parts = parts["labels"].shape[0]
         if num_parts == 1:
-            return self._differentiate({n: a[0] for n, a in parts.items()}, values, divisor)
+            loss, gradients = self._of_batch({n: a[0] for n, a in parts.items()}, values)
+            return Gradients(loss, count, gradients, states)
 
-        def add(index: tf.Tensor, loss_sum: tf.Tensor, sums: list[tf.Tensor]) -> tuple:
+        def add(index: tf.Tensor, loss: tf.Tensor, sums: list[tf.Tensor]) -> tuple:
             part = {name: array[index] for name, array in parts.items()}
-            loss, gradients = self._differentiate(part, values, divisor)
+            part_loss, gradients = self._of_batch(part, values)
             sums = [total + gradient for total, gradient in zip(sums, gradients, strict=True)]
-            return index + 1, loss_sum + loss, sums
+            return index + 1, loss + part_loss, sums
 
-        zeros = [tf.zeros_like(variable) for variable in (*values, *self._dense)]
-        _, loss_sum, gradients = tf.while_loop(
+        zeros = [tf.zeros_like(source) for source in (*values, *self.dense)]
+        _, loss, gradients = tf.while_loop(
             lambda index, *_: index < num_parts,
             add,
             (tf.constant(0), tf.constant(0.0), zeros),
             parallel_iterations=1,
         )
-        return loss_sum, gradients
+        return Gradients(loss, count, gradients, states)
 
-    def _differentiate(
-        self, part: Batch, values: list[tf.Tensor], divisor: tf.Tensor
+    def _of_batch(
+        self, part: Batch, values: Sequence[tf.Tensor]
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Returns a batch's loss, and its gradients by the gathered rows and the dense weights."""
-        row_weights = part.get("row_weights")
+        sources = [*values, *self.dense]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(values + self._dense)
+            tape.watch(sources)
             gathered = [
                 tf.gather(value, part[f"column_of_{number}"]) for number, value in enumerate(values)
             ]
-            pooled = self.model.tables.pool(gathered, row_weights)
+            pooled = self.model.tables.pool(gathered, part.get("row_weights"))
             logits = self.model.predict_logits(part["dense"], pooled, part.get("noise"))
             losses = binary_cross_entropy(
                 part["labels"],
@@ -100,10 +72,5 @@ class DLRMStep(tf.Module):
                 self._config.positive_weight,
                 self._config.label_smoothing,
             )
-            loss_sum = tf.reduce_sum(losses * part["weights"])
-            objective = loss_sum / divisor
-        # A gather's gradient has duplicate slices, which are summed before they are clipped.
-        gradients = tape.gradient(
-            objective, values + self._dense, unconnected_gradients=tf.UnconnectedGradients.ZERO
-        )
-        return loss_sum, [tf.convert_to_tensor(gradient) for gradient in gradients]
+            loss = tf.reduce_sum(losses * part["weights"])
+        return loss, take_gradients(tape, loss, sources)

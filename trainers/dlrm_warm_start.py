@@ -9,6 +9,7 @@ import tensorflow as tf
 from absl import logging
 
 from tfrec_zoo.data.clicks.click_schema import CategoricalFeature, ClickSchema
+from tfrec_zoo.distributed_variables import write_rows
 from tfrec_zoo.export.restore import RestoredDLRM, restore_run
 from tfrec_zoo.trainers.dlrm_step import DLRMStep
 from tfrec_zoo.vocabulary import Vocabulary
@@ -115,7 +116,7 @@ def _copy_tables(
                 old_variables, task.step.table_variables(number), strict=True
             ):
                 rows = tf.gather(source, old_part.first_row + sources)
-                target.scatter_nd_update((part.first_row + targets)[:, None], rows)
+                write_rows(target, part.first_row + targets, rows)
             count += len(sources)
     return count
 

@@ -1,23 +1,18 @@
 """One training step of GRU4Rec: from a batch of lanes to updated rows."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from tfrec_zoo.experiments import GRU4RecExperiment
 from tfrec_zoo.losses import ranking
 from tfrec_zoo.losses.candidates import catalogue_candidates, own_candidates, shared_candidates
 from tfrec_zoo.models.gru4rec import GRU4Rec, States
-from tfrec_zoo.optimizers.row_sparse import make_optimizer
-
-Batch = dict[str, tf.Tensor]
+from tfrec_zoo.trainers.row_step import Batch, Gradients, RowStep, take_gradients
 
 
-class GRU4RecStep(tf.Module):
-    """`step(batch, states) -> loss, states` for batches of `SessionBatches`.
-
-    The rows of a batch are gathered once; gradients are taken with respect to them, and the
-    optimizer writes them back: nothing in a step depends on the size of the catalogue (unless the
-    loss is over all of it).
-    """
+class GRU4RecStep(RowStep):
+    """The step for batches of `SessionBatches`, whose states are those of the lanes."""
 
     def __init__(
         self, model: GRU4Rec, experiment: GRU4RecExperiment, row_counts: tf.Tensor
@@ -29,48 +24,32 @@ class GRU4RecStep(tf.Module):
             experiment: the loss, the negatives, the optimizer.
             row_counts: [V + 1], training counts, for logQ.
         """
-        super().__init__(name="step")
-        self.model = model
-        self._config = experiment
-        self._tables = [model.item_table]
+        tables = [model.item_table]
         if model.input_table is not None:
-            self._tables.append(model.input_table)
-        self._dense = list(model.network.trainable_variables)
-        self.optimizer = make_optimizer(experiment.optimizer, self._tables, self._dense)
+            tables.append(model.input_table)
+        super().__init__(model, tables, experiment.optimizer)
+        self._config = experiment
         counts = tf.maximum(tf.cast(row_counts, tf.float32), 1.0)
         self._log_counts = tf.math.log(counts)
 
-    def __call__(self, batch: Batch, states: States) -> tuple[tf.Tensor, States]:
-        """Trains on one step.
-
-        Args:
-            batch: one step of a block, see `SessionBatches`.
-            states: float [B, H_i], the lanes' states before it.
-
-        Returns:
-            The sum of the valid events' losses, float [], and the states after it.
-        """
+    def rows(self, batch: Batch) -> list[tf.Tensor]:
+        """Returns the columns of a batch (all rows where the loss is over all), and its inputs."""
         rows = [batch["columns"] if "columns" in batch else tf.range(self.model.num_rows)]
-        if len(self._tables) > 1:
-            rows.append(batch["input_rows"])
-        values = [tf.gather(table, r) for table, r in zip(self._tables, rows, strict=True)]
+        return rows if len(self.tables) == 1 else [*rows, batch["input_rows"]]
+
+    def differentiate(self, batch: Batch, states: States, values: Sequence[tf.Tensor]) -> Gradients:
+        """Returns the gradients of a batch, see the base class; states float [B, H_i]."""
+        sources = [*values, *self.dense]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(values + self._dense)
+            tape.watch(sources)
             losses, states = self._losses(batch, values, states)
-            losses = tf.where(tf.reshape(batch["is_valid"], [-1]), losses, 0.0)
-            loss_sum = tf.reduce_sum(losses)
-            objective = loss_sum / self._divisor(batch)
-        gradients = tape.gradient(
-            objective,
-            values + self._dense,
-            # A network of one's own may have a weight that this step does not reach.
-            unconnected_gradients=tf.UnconnectedGradients.ZERO,
-        )
-        self.optimizer.apply_gathered(rows, values, gradients)
-        return loss_sum, tuple(tf.stop_gradient(state) for state in states)
+            loss = tf.reduce_sum(tf.where(tf.reshape(batch["is_valid"], [-1]), losses, 0.0))
+        gradients = take_gradients(tape, loss, sources)
+        states = tuple(tf.stop_gradient(state) for state in states)
+        return Gradients(loss, self._count(batch), gradients, states)
 
     def _losses(
-        self, batch: Batch, values: list[tf.Tensor], states: States
+        self, batch: Batch, values: Sequence[tf.Tensor], states: States
     ) -> tuple[tf.Tensor, States]:
         """Returns the loss of each event, float [T * B], and the new states."""
         inputs = self.model.trim_inputs(tf.gather(values[-1], batch["item_column"]))
@@ -120,9 +99,11 @@ class GRU4RecStep(tf.Module):
             return ranking.bpr_max(scores, candidates, config.effective_score_penalty)
         return getattr(ranking, config.loss)(scores, candidates)
 
-    def _divisor(self, batch: Batch) -> tf.Tensor | float:
-        if self._config.loss.loss_reduction == "sum":
-            return 1.0
-        if self._config.loss.loss_reduction == "lanes":
-            return float(batch["is_valid"].shape.num_elements())
-        return tf.maximum(tf.reduce_sum(tf.cast(batch["is_valid"], tf.float32)), 1.0)
+    def _count(self, batch: Batch) -> tf.Tensor:
+        """Returns this batch's part of what the summed loss is divided by."""
+        reduction = self._config.loss.loss_reduction
+        if reduction == "sum":
+            return tf.constant(1.0 / tf.distribute.get_strategy().num_replicas_in_sync)
+        if reduction == "lanes":
+            return tf.constant(float(batch["is_valid"].shape.num_elements()))
+        return tf.math.count_nonzero(batch["is_valid"], dtype=tf.float32)

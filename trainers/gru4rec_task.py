@@ -13,6 +13,7 @@ from absl import logging
 from tfrec_zoo.config import Config
 from tfrec_zoo.data.sessions.session_batches import Block, SessionBatches
 from tfrec_zoo.data.sessions.session_log import Sessions
+from tfrec_zoo.distributed_variables import write_rows
 from tfrec_zoo.experiments import GRU4RecExperiment
 from tfrec_zoo.export.restore import restore_gru4rec
 from tfrec_zoo.models.gru4rec import GRU4Rec, States
@@ -153,7 +154,7 @@ def warm_start(task: GRU4RecTask, run_dir: str | Path) -> None:
         if source.shape == target.shape:
             target.assign(source)
         else:
-            target[: source.shape[0]].assign(source)
+            write_rows(target, tf.range(source.shape[0]), source)
 
 
 def _refuse_difference(what: str, old: Config, new: Config) -> None:

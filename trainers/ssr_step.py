@@ -1,5 +1,7 @@
 """One training step of SSR: from a batch of histories to updated rows and weights."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from tfrec_zoo.experiments import SSRExperiment
@@ -7,54 +9,37 @@ from tfrec_zoo.losses.candidates import log_or_zero, own_candidates, shared_cand
 from tfrec_zoo.losses.contrastive import hinge, keep_hardest
 from tfrec_zoo.losses.ranking import Candidates, cross_entropy
 from tfrec_zoo.models.ssr import SSR
-from tfrec_zoo.optimizers.row_sparse import make_optimizer
-
-Batch = dict[str, tf.Tensor]
+from tfrec_zoo.trainers.row_step import Batch, Gradients, RowStep, take_gradients
 
 
-class SSRStep(tf.Module):
-    """`step(batch, states) -> loss, states` for batches of `tfrec_zoo.data.news.history_batches`.
+class SSRStep(RowStep):
+    """The step for batches of `tfrec_zoo.data.news.history_batches`.
 
-    Each distinct item of a step is read once, and of the tables each distinct row: gradients are
-    taken with respect to these, and the optimizer writes them back.
+    Each distinct item of a step is read once, and of the tables each distinct row.
     """
 
     def __init__(self, model: SSR, experiment: SSRExperiment) -> None:
         """Takes the model apart into tables and dense weights."""
-        super().__init__(name="step")
-        self.model = model
+        tables = [table.variable for table in model.tables.tables]
+        super().__init__(model, tables, experiment.optimizer)
         self._config = experiment
-        self._tables = [table.variable for table in model.tables.tables]
-        in_tables = {id(table) for table in self._tables}
-        self._dense = [v for v in model.trainable_variables if id(v) not in in_tables]
-        self.optimizer = make_optimizer(experiment.optimizer, self._tables, self._dense)
 
-    def __call__(self, batch: Batch, states: tuple) -> tuple[tf.Tensor, tuple]:
-        """Trains on one step.
+    def rows(self, batch: Batch) -> list[tf.Tensor]:
+        """Returns the distinct rows of a step in each store."""
+        return [batch[f"columns_{number}"] for number in range(len(self.tables))]
 
-        Args:
-            batch: one step of a block, see `HistoryBatches`.
-            states: passed through, for an example holds its whole history.
-
-        Returns:
-            The sum of the valid examples' losses, each times its weight, float [], and `states`.
-        """
-        rows = [batch[f"columns_{number}"] for number in range(len(self._tables))]
-        values = [tf.gather(table, r) for table, r in zip(self._tables, rows, strict=True)]
-        num_valid = tf.math.count_nonzero(batch["is_valid"], dtype=tf.float32)
+    def differentiate(self, batch: Batch, states: tuple, values: Sequence[tf.Tensor]) -> Gradients:
+        """Returns the gradients of a batch; an example holds its whole history."""
+        sources = [*values, *self.dense]
+        count = tf.math.count_nonzero(batch["is_valid"], dtype=tf.float32)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(values + self._dense)
+            tape.watch(sources)
             losses = self._losses(batch, self._read_items(batch, values))
-            losses = tf.where(batch["is_valid"], losses * batch["weights"], 0.0)
-            loss_sum = tf.reduce_sum(losses)
-            objective = loss_sum / tf.maximum(num_valid, 1.0)
-        gradients = tape.gradient(
-            objective, values + self._dense, unconnected_gradients=tf.UnconnectedGradients.ZERO
-        )
-        self.optimizer.apply_gathered(rows, values, gradients)
-        return loss_sum, states
+            loss = tf.reduce_sum(tf.where(batch["is_valid"], losses * batch["weights"], 0.0))
+        gradients = take_gradients(tape, loss, sources)
+        return Gradients(loss, count, gradients, states)
 
-    def _read_items(self, batch: Batch, values: list[tf.Tensor]) -> tf.Tensor:
+    def _read_items(self, batch: Batch, values: Sequence[tf.Tensor]) -> tf.Tensor:
         """Returns x of the step's items, float [I, E]."""
         gathered = [
             tf.gather(value, batch[f"column_of_{number}"]) for number, value in enumerate(values)

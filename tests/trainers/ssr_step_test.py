@@ -78,7 +78,7 @@ def to_tensors(arrays):
 def assert_equal(step, oracle):
     """Weights and slots of all variables."""
     slots = {id(step.model.tables.tables[0].variable): step.optimizer.table_slots[0]}
-    for variable, own in zip(step._dense, step.optimizer.dense_slots, strict=True):
+    for variable, own in zip(step.dense, step.optimizer.dense_slots, strict=True):
         slots[id(variable)] = own
     assert len(slots) == len(oracle.variables)
     config = oracle.experiment.optimizer

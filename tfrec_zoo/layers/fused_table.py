@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from tfrec_zoo.distributed_variables import write_rows
 from tfrec_zoo.layers.table_layout import Store, TablePart
 
 
@@ -29,11 +30,14 @@ class FusedTable(tf.Module):
     def fill(self, initialize: Callable[[int, TablePart], tf.Tensor]) -> None:
         """Sets all rows, see the constructor."""
         for number, part in enumerate(self.store.parts):
-            self[part].assign(initialize(number, part))
+            self._write(part, initialize(number, part))
 
     def __getitem__(self, part: TablePart) -> tf.Tensor:
-        """Returns a part's rows, float [n, W]; the slice can be assigned to."""
+        """Returns a part's rows, float [n, W]."""
         return self.variable[part.first_row : part.first_row + part.num_rows]
+
+    def _write(self, part: TablePart, values: tf.Tensor) -> None:
+        write_rows(self.variable, part.first_row + tf.range(part.num_rows), values)
 
     # The three hooks below are how TensorFlow lets an object write itself into a checkpoint.
 
@@ -48,7 +52,7 @@ class FusedTable(tf.Module):
 
     def _restore_from_tensors(self, restored_tensors: dict[str, tf.Tensor]) -> None:
         for part in self.store.parts:
-            self[part].assign(restored_tensors[_key(part)])
+            self._write(part, restored_tensors[_key(part)])
 
 
 def _key(part: TablePart) -> str:

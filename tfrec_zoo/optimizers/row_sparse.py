@@ -6,6 +6,7 @@ from typing import NamedTuple
 import tensorflow as tf
 import tf_keras
 
+from tfrec_zoo.distributed_variables import own_copy
 from tfrec_zoo.optimizers.optimizer_config import OptimizerConfig
 from tfrec_zoo.optimizers.schedules import learning_rate_scale
 from tfrec_zoo.optimizers.update_rules import move, slot_shapes
@@ -127,7 +128,7 @@ class RowSparseOptimizer(_Optimizer):
         self, table_gradients: Sequence[RowGradient], dense_gradients: Sequence[tf.Tensor]
     ) -> None:
         """Takes one step; gradients in the order of the constructor's variables."""
-        step = self.step.assign_add(1)
+        step = own_copy(self.step).assign_add(1)
         rate, table_rate = learning_rates(self.config, step)
         gradients = [g.gradient for g in table_gradients] + list(dense_gradients)
         gradients = clip(gradients, self.config.clip_norm)
@@ -140,10 +141,7 @@ class RowSparseOptimizer(_Optimizer):
         for variable, slots, gradient in zip(
             self._dense, self.dense_slots, gradients[len(self._tables) :], strict=True
         ):
-            weights, values = move(self.config, variable, gradient, tuple(slots), rate, step)
-            variable.assign(weights)
-            for slot, value in zip(slots, values, strict=True):
-                slot.assign(value)
+            self._move_whole(variable, slots, gradient, rate, step)
 
     def _move_rows(
         self,
@@ -157,9 +155,21 @@ class RowSparseOptimizer(_Optimizer):
         config = self.config.for_tables
         weights, values = move(config, given.values, given.gradient, old, rate, step)
         indices = given.rows[:, None]
-        table.scatter_nd_update(indices, weights)
-        for slot, value in zip(slots, values, strict=True):
-            slot.scatter_nd_update(indices, value)
+        for variable, value in zip((table, *slots), (weights, *values), strict=True):
+            own_copy(variable).scatter_nd_update(indices, value)
+
+    def _move_whole(
+        self,
+        variable: tf.Variable,
+        slots: list[tf.Variable],
+        gradient: tf.Tensor,
+        rate: tf.Tensor,
+        step: tf.Tensor,
+    ) -> None:
+        old = tuple(map(tf.convert_to_tensor, slots))
+        weights, values = move(self.config, variable, gradient, old, rate, step)
+        for slot, value in zip((variable, *slots), (weights, *values), strict=True):
+            own_copy(slot).assign(value)
 
 
 class KerasOptimizer(_Optimizer):
