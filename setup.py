@@ -82,6 +82,7 @@ setup(
             "tfrec-export = tfrec_zoo.export.main:main",
             "tfrec-index = tfrec_zoo.export.index:main",
             "tfrec-check = tfrec_zoo.export.check:main",
+            "tfrec-launch = tfrec_zoo.trainers.launch:main",
         ]
     },
 )
