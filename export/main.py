@@ -13,6 +13,11 @@ the click probability out. Look it over with `tfrec-check served/<version>`.
 adds `served/deploy`, what TensorFlow Serving is run with: a file for docker compose, manifests for
 Kubernetes, and the server's own files, which serve versions by labels. Without --run_dir nothing
 else is done. Files that are there stay as they are.
+
+    tfrec-export --cascade --run_dir=session_run --ranker_run_dir=click_run --item_column=film \\
+        --export_dir=served
+
+exports two stages as one model: a GRU4Rec or an SSR names candidates, a DLRM ranks them.
 """
 
 import sys
@@ -20,6 +25,11 @@ from pathlib import Path
 
 from absl import flags, logging
 
+from tfrec_zoo.export.cascade_flags import (
+    check_cascade_flags,
+    define_cascade_flags,
+    export_cascade_as_flagged,
+)
 from tfrec_zoo.program import FLAGS, run_program
 
 
@@ -35,7 +45,7 @@ def define_flags() -> None:
         "Which one: best (the last where no validation has picked a best), last, or a path.",
     )
     flags.DEFINE_integer(
-        "k", None, "Number of items in an answer of GRU4Rec or SSR; none: 20.", lower_bound=1
+        "k", None, "Number of items in an answer, where it is of items; none: 20.", lower_bound=1
     )
     flags.DEFINE_float(
         "now",
@@ -51,15 +61,19 @@ def define_flags() -> None:
         lower_bound=1,
     )
     flags.DEFINE_boolean("deploy", False, "Write what TensorFlow Serving is run with.")
+    define_cascade_flags()
 
 
 def export() -> None:
     """Exports as the flags say, and prints the path of the version."""
+    check_cascade_flags()
     check_flags()
     from tfrec_zoo.export.restore import restore_run
     from tfrec_zoo.export.saved_model import export_run
 
-    if FLAGS.run_dir:
+    if FLAGS.cascade:
+        path = export_cascade_as_flagged()
+    elif FLAGS.run_dir:
         restored = restore_run(FLAGS.run_dir, FLAGS.checkpoint)
         path = export_run(restored, FLAGS.export_dir, FLAGS.version, FLAGS.k, FLAGS.now)
     else:

@@ -22,6 +22,7 @@ from tfrec_zoo.export.restored import (
     RestoredGRU4Rec,
     RestoredSSR,
 )
+from tfrec_zoo.export.warmup import EXTRA_NAME
 from tfrec_zoo.models.dlrm import DLRM
 from tfrec_zoo.models.gru4rec import GRU4Rec
 from tfrec_zoo.models.ssr import SSR
@@ -98,6 +99,28 @@ def load_export(export: str | os.PathLike) -> AnyRestored:
         ValueError: this is no export, or not a sound one.
     """
     return _load(_find_kind(open_export(export)), export, None)
+
+
+def load_exported_part(export: str | os.PathLike, part: str) -> AnyRestored:
+    """Rebuilds one of the Python models of an export of several, see `load_export`.
+
+    Args:
+        export: a version folder.
+        part: its name there, such as `retriever` or `ranker` of a cascade.
+    """
+    open_export(export)
+    folder = find_part(export, part)
+    kind = _find_kind(folder)
+    restored = kind.rebuild(folder, _read_experiment(kind, folder), None)
+    checkpoint = str(Path(export) / "variables" / "variables")
+    weights = tf.train.Checkpoint(weights=restored.model.weights)
+    _read_weights(tf.train.Checkpoint(**{part: weights}), checkpoint, kind.sources)
+    return replace(restored, checkpoint=checkpoint)
+
+
+def find_part(export: str | os.PathLike, part: str) -> RunFolder:
+    """Returns the folder in an export of several models where the files of one's run are."""
+    return RunFolder(Path(export) / EXTRA_NAME / part)
 
 
 def load_exported_gru4rec(

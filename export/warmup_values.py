@@ -80,6 +80,38 @@ def make_news_requests(
     return requests
 
 
+def make_cascade_requests(
+    vocabulary: Vocabulary,
+    request_schema: ClickSchema | None,
+    vocabularies: Mapping[str, Vocabulary],
+    signatures: Mapping[str, Iterable[str]],
+) -> list[Request]:
+    """Returns requests for each signature of a cascade: popular items, frequent values, and none.
+
+    Args:
+        vocabulary: of the retriever's items.
+        request_schema: the features of a request; None where there are none.
+        vocabularies: name of a feature -> its vocabulary.
+        signatures: the names of the inputs of each.
+    """
+    popular = np.argsort(-vocabulary.row_counts(), kind="stable").astype(np.int32)
+    popular = popular[popular > 0][: 2 * _SESSION_LENGTH]
+    requests = []
+    for batch_size in _BATCH_SIZES:
+        items = vocabulary.raw_ids(np.tile(popular, (batch_size, 1)))
+        inputs = {
+            "session_items": items[:, :_SESSION_LENGTH],
+            "exclude_items": items[:, _SESSION_LENGTH:],
+        }
+        if request_schema is not None:
+            inputs["dense"], inputs["sparse"] = make_click_inputs(
+                request_schema, vocabularies, batch_size
+            )
+        for signature, names in signatures.items():
+            requests.append(Request(signature, {name: inputs[name] for name in names}))
+    return requests
+
+
 def make_click_requests(
     schema: ClickSchema,
     vocabularies: Mapping[str, Vocabulary],
