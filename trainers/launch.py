@@ -12,6 +12,7 @@ Ctrl-C ends all tasks, a second one kills them.
 The exit code is 0, or that of the task that failed first.
 """
 
+import itertools
 import os
 import re
 import shutil
@@ -114,7 +115,7 @@ def complete_command(command: Sequence[str], strategy: str) -> list[str]:
 def find_strategy(arguments: Sequence[str]) -> str | None:
     """Returns the last --strategy on a command line; None where it has none."""
     found = None
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in itertools.zip_longest(arguments, arguments[1:]):
         if match := _STRATEGY_FLAG.fullmatch(argument):
             found = following if match[1] is None else match[1]
     return found

@@ -398,6 +398,7 @@ def test_the_command_keeps_its_strategy_and_may_stand_beside_the_launcher(monkey
     assert command == [sys.executable, "--strategy=mirrored"]
     command = complete_command([python, "-strategy", "multi_worker"], "multi_worker")
     assert command[1:] == ["-strategy", "multi_worker"]
+    assert complete_command([python], "multi_worker")[1:] == ["--strategy=multi_worker"]
 
 
 def test_threads_are_shared_equally_unless_the_environment_says(monkeypatch):
