@@ -1,12 +1,16 @@
 """A session's clicks through a recurrent network, for the graph that is served.
 
-The loop runs only up to the last known item of the batch's longest session, and what does not
-depend on the state, the products of the first layer's inputs, is computed for all clicks at once.
+What a session takes is above all the number of operations, each of which costs as much as the
+arithmetic in it, and a round of a loop is two dozen of them before it computes anything. So there
+are several clicks to a round. The sessions are brought to full rounds by steps without a click in
+front, which leave the states as they are, and end with the last known item of the longest one.
 """
 
+import functools
 import math
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 import tf_keras
 
@@ -15,75 +19,131 @@ from tfrec_zoo.models.gru4rec import GRU4Rec, States
 
 Player = Callable[[tf.Tensor], States]
 
+# Steps in a round of each of the two loops: few clicks are played by the small rounds alone.
+_LARGE, _SMALL = 10, 2
+# More steps than these take longer in small rounds than in a large one.
+_MOST_SMALL_STEPS = 6
 
-def make_player(model: GRU4Rec) -> Player:
+_MAX_SUMS_BYTES = 64 * 2**20
+
+
+def make_player(model: GRU4Rec, sums: tf.Variable | None = None) -> Player:
     """Returns the function from sessions to the states at their ends.
 
     It takes item rows int32 [B, T], where 0, anywhere, is no click and leaves the state as it is,
     and returns float [B, H_i] of each layer: exact zeros for a session without a click.
+
+    Args:
+        model: the network and its tables.
+        sums: what `make_input_sums` has made of it; None: computed for each click.
     """
-    is_gru = type(model.network) is GRUStack
-    return (lambda rows: _play_gru(model, rows)) if is_gru else (lambda rows: _play(model, rows))
+    if type(model.network) is GRUStack:
+        advance = functools.partial(_advance_gru, model, sums)
+    else:
+        advance = functools.partial(_advance, model)
+    return lambda rows: _play(rows, model.initial_state, advance)
 
 
-def _play(model: GRU4Rec, rows: tf.Tensor) -> States:
-    """Plays sessions through any network, one call of the model a click."""
-    rows = _trim(rows)
-    return _loop(model, rows, lambda step, states: model(tf.gather(rows, step), states)[1])
+def make_input_sums(model: GRU4Rec) -> tf.Variable | None:
+    """Returns the share that a click on each item has in the sums of the first layer's gates.
+
+    It takes the place of a matrix product with each request.
+
+    Returns:
+        float [V + 1, 3 H_0], see `GRUCell`; row 0 is such that it keeps the state. None where the
+        network is another one or the table would be large.
+    """
+    if type(model.network) is not GRUStack:
+        return None
+    if model.num_rows * 12 * model.network.cells[0].units > _MAX_SUMS_BYTES:
+        return None
+    sums = _sum_inputs(model, tf.range(model.num_rows))
+    return tf.Variable(sums, trainable=False, name="input_sums")
 
 
-def _play_gru(model: GRU4Rec, rows: tf.Tensor) -> States:
-    """Plays sessions through a `GRUStack`, most of the first layer outside of the loop."""
-    rows = _trim(rows)
-    is_click = (rows > 0)[..., None]
-    first, *others = model.network.cells
-    inputs = model.input_vectors(rows)
-    if first.projects_input:
-        # One product of all clicks; that of a tensor of rank 3 would be one for each step.
-        inputs = tf.matmul(tf.reshape(inputs, [-1, model.input_dim]), first.kernel)
-    inputs = tf.reshape(inputs + first.bias, tf.concat([tf.shape(rows), [3 * first.units]], 0))
-    candidate, reset, update = tf.split(inputs, 3, axis=2)
-    # The update gate of no click is sigma(-inf) = 0, which keeps the state without a further step.
-    gates = tf.concat([reset, tf.where(is_click, update, -math.inf)], axis=2)
-
-    def advance(step: tf.Tensor, states: States) -> States:
-        new = _advance_cell(first, tf.gather(candidate, step), tf.gather(gates, step), states[0])
-        advanced = [new]
-        for cell, state in zip(others, states[1:], strict=True):
-            new = tf.where(tf.gather(is_click, step), cell(new, state), state)
-            advanced.append(new)
-        return tuple(advanced)
-
-    return _loop(model, rows, advance)
-
-
-def _advance_cell(
-    cell: GRUCell, candidate: tf.Tensor, gates: tf.Tensor, state: tf.Tensor
-) -> tf.Tensor:
-    """Returns the next state of `cell`, whose input's share in its sums is computed already."""
-    gates = tf.sigmoid(gates + tf.matmul(state, cell.gate_kernel))
-    reset, update = tf.split(gates, 2, axis=1)
-    candidate = candidate + tf.matmul(reset * state, cell.candidate_kernel)
-    candidate = tf_keras.activations.get(cell.activation)(candidate)
-    return state + update * (candidate - state)
-
-
-def _trim(rows: tf.Tensor) -> tf.Tensor:
-    """Returns rows [B, T] as [T', B], without the steps after the last click of all sessions."""
-    numbers = tf.range(1, tf.shape(rows)[1] + 1)
-    # The zero in front is the maximum where there is no step at all.
-    last = tf.reduce_max(tf.concat([[0], tf.reduce_max(tf.where(rows > 0, numbers, 0), 0)], 0))
-    return tf.transpose(rows[:, :last])
-
-
-def _loop(
-    model: GRU4Rec, rows: tf.Tensor, advance: Callable[[tf.Tensor, States], States]
+def _play(
+    rows: tf.Tensor,
+    make_states: Callable[[tf.Tensor], States],
+    advance: Callable[[tf.Tensor, States], States],
 ) -> States:
-    """Returns the states after `advance(step, states)` for all steps of rows [T', B]."""
-    num_steps, batch_size = tf.unstack(tf.shape(rows))
+    """Plays rows [B, T] by `advance` of rows [n, B], where n is static, and states."""
+    batch_size, num_columns = tf.unstack(tf.shape(rows))
+    numbers = tf.range(1, num_columns + 1)
+    # Where there is no step at all the maximum is the least integer.
+    num_steps = tf.maximum(tf.reduce_max(tf.where(rows > 0, numbers, 0)), 0)
+    num_large = (num_steps + _LARGE - 1 - _MOST_SMALL_STEPS) // _LARGE
+    num_small = tf.maximum(num_steps - num_large * _LARGE + _SMALL - 1, 0) // _SMALL
+    sizes = tf.stack([num_small * _SMALL, num_large * _LARGE])
+    padding = tf.reduce_sum(sizes) - num_steps
+    steps = tf.pad(tf.transpose(rows[:, :num_steps]), [[padding, 0], [0, 0]])
+    small, large = tf.split(steps, sizes)
+    states = make_states(batch_size)
+    for steps, count, size in ((small, num_small, _SMALL), (large, num_large, _LARGE)):
+        rounds = tf.reshape(steps, tf.stack([count, size, batch_size]))
+        states = _repeat(rounds, count, states, advance)
+    return states
+
+
+def _repeat(
+    rounds: tf.Tensor,
+    count: tf.Tensor,
+    states: States,
+    advance: Callable[[tf.Tensor, States], States],
+) -> States:
+    """Returns the states after all of rounds [count, n, B]."""
     return tf.while_loop(
-        lambda step, _: step < num_steps,
-        lambda step, states: (step + 1, advance(step, states)),
-        (tf.constant(0), model.initial_state(batch_size)),
-        maximum_iterations=num_steps,
+        lambda *_: True,
+        lambda number, states: (number + 1, advance(tf.gather(rounds, number), states)),
+        (tf.constant(0), states),
+        maximum_iterations=count,
+        parallel_iterations=1,
     )[1]
+
+
+def _advance(model: GRU4Rec, rows: tf.Tensor, states: States) -> States:
+    """Plays steps of any network, one call of the model each."""
+    for step in tf.unstack(rows):
+        _, states = model(step, states)
+    return states
+
+
+def _advance_gru(
+    model: GRU4Rec, sums: tf.Variable | None, rows: tf.Tensor, states: States
+) -> States:
+    """Plays steps of a `GRUStack`, one layer after the other."""
+    first, *others = model.network.cells
+    inputs = _sum_inputs(model, rows) if sums is None else tf.gather(sums, rows)
+    outputs = _advance_cell(first, inputs, states[0])
+    advanced = [outputs[-1]]
+    for cell, state in zip(others, states[1:], strict=True):
+        inputs = _keep_states(cell.project(tf.stack(outputs)), rows)
+        outputs = _advance_cell(cell, inputs, state)
+        advanced.append(outputs[-1])
+    return tuple(advanced)
+
+
+def _sum_inputs(model: GRU4Rec, rows: tf.Tensor) -> tf.Tensor:
+    """Returns float [..., 3 H_0] of rows [...], see `make_input_sums`."""
+    return _keep_states(model.network.cells[0].project(model.input_vectors(rows)), rows)
+
+
+def _keep_states(inputs: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    """Returns inputs [..., 3 H] with such ones for no click that a cell keeps its state."""
+    # The update gate is then sigma(-inf) = 0.
+    keeping = np.repeat(np.float32([0, 0, -math.inf]), inputs.shape[-1] // 3)
+    return tf.where((rows > 0)[..., None], inputs, keeping)
+
+
+def _advance_cell(cell: GRUCell, inputs: tf.Tensor, state: tf.Tensor) -> list[tf.Tensor]:
+    """Returns the states after each of n steps, whose shares in the sums are inputs [n, B, 3 H]."""
+    gate_kernel = tf.convert_to_tensor(cell.gate_kernel)
+    candidate_kernel = tf.convert_to_tensor(cell.candidate_kernel)
+    activate = tf_keras.activations.get(cell.activation)
+    candidates, gates = map(tf.unstack, tf.split(inputs, [cell.units, 2 * cell.units], axis=2))
+    states = []
+    for candidate, gate in zip(candidates, gates, strict=True):
+        reset, update = tf.split(tf.sigmoid(gate + tf.matmul(state, gate_kernel)), 2, axis=1)
+        candidate = activate(candidate + tf.matmul(reset * state, candidate_kernel))
+        state += update * (candidate - state)
+        states.append(state)
+    return states
