@@ -87,7 +87,8 @@ def read_item_features(
     layout, key = _find_layout(files, side, item_column)
     names = _list_columns(files[0], layout, key, item_column)
     item_spec = _choose_features(spec, layout, key, item_column, names)
-    schema, request_schema = _split_schema(ranker.schema, item_spec)
+    item_features = [feature.name for feature in (*item_spec.dense, *item_spec.categorical)]
+    schema, request_schema = split_schema(ranker.schema, item_features)
     table = read_item_table(files, item_spec)
     known = Vocabulary(table.ids, np.zeros(len(table.ids), np.int64))
     missing = ids[known.rows(ids) == 0]
@@ -101,6 +102,20 @@ def read_item_features(
         table = table.append_ids(missing, item_spec)
     rows = encode_items(_arrange(table, ids, key, item_column), schema, ranker.vocabularies)
     return ItemFeatures(item_column, schema, request_schema, rows, len(missing))
+
+
+def split_schema(
+    schema: ClickSchema, item_features: Iterable[str]
+) -> tuple[ClickSchema, ClickSchema | None]:
+    """Returns the features of the item, which are given by name, and the others."""
+    names = set(item_features)
+
+    def take(is_item: bool) -> ClickSchema | None:
+        dense = [feature for feature in schema.dense if (feature.name in names) == is_item]
+        categorical = [f for f in schema.categorical if (f.name in names) == is_item]
+        return ClickSchema(dense, categorical) if dense or categorical else None
+
+    return take(True), take(False)
 
 
 def _find_layout(
@@ -145,20 +160,6 @@ def _choose_features(
             f"{', '.join(sorted(names))}, and the features are read from {', '.join(columns)}"
         )
     return TableSpec(layout=layout, id=key, dense=dense, categorical=categorical)
-
-
-def _split_schema(
-    schema: ClickSchema, item_spec: TableSpec
-) -> tuple[ClickSchema, ClickSchema | None]:
-    """Returns the features that are in the table of items, and the others."""
-    names = {feature.name for feature in (*item_spec.dense, *item_spec.categorical)}
-
-    def take(is_item: bool) -> ClickSchema | None:
-        dense = [feature for feature in schema.dense if (feature.name in names) == is_item]
-        categorical = [f for f in schema.categorical if (f.name in names) == is_item]
-        return ClickSchema(dense, categorical) if dense or categorical else None
-
-    return take(True), take(False)
 
 
 def _arrange(table: ItemTable, ids: np.ndarray, key: str, item_column: str) -> TableBlock:

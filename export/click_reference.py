@@ -27,7 +27,7 @@ from tfrec_zoo.vocabulary import Vocabulary
 
 NUM_EXAMPLES = 64
 # Kernels of other shapes add in another order.
-_TOLERANCES = {
+TOLERANCES = {
     "float32": {"rtol": 1e-4, "atol": 1e-5},
     "mixed_bfloat16": {"rtol": 2e-2, "atol": 1e-2},
 }
@@ -136,7 +136,7 @@ class Reference(ExampleEncoder):
         self.export = export
         self.restored: RestoredDLRM = export.restored
         super().__init__(self.restored.schema, self.restored.vocabularies)
-        self.tolerance = _TOLERANCES[self.restored.experiment.model.precision]
+        self.tolerance = TOLERANCES[self.restored.experiment.model.precision]
 
     def score(self, rows: ClickRows) -> np.ndarray:
         """Returns the Python model's probabilities, [n]."""

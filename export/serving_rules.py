@@ -141,9 +141,8 @@ def check_loads(export: Export) -> str:
 
 def check_python_model(export: Export) -> str:
     """The Python model is rebuilt from the assets with the weights inside, or those of the run."""
-    return (
-        f"{sum(weight.shape.num_elements() for weight in export.restored.model.weights):,} weights"
-    )
+    weights = [weight for part in export.parts.values() for weight in part.model.weights]
+    return f"{sum(weight.shape.num_elements() for weight in weights):,} weights"
 
 
 def check_warmup(export: Export) -> str:

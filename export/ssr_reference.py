@@ -20,9 +20,9 @@ class SessionReference:
         k: number of items in an answer.
     """
 
-    def __init__(self, export: Export) -> None:
-        """Takes an export of SSR."""
-        self._restored: RestoredSSR = export.restored
+    def __init__(self, export: Export, restored: RestoredSSR | None = None) -> None:
+        """Takes an export of SSR, or one with an SSR inside and the Python model of that one."""
+        self._restored: RestoredSSR = restored or export.restored
         self._now = export.config["export"]["now"]
         self.vocabulary = self._restored.catalogue.vocabulary
         self.k = export.config["export"]["k"]
