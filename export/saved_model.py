@@ -56,17 +56,22 @@ def export_run(
     Raises:
         ValueError: see the export of each model, or an option is given for another model.
     """
+    require_options(restored, k, now)
     if isinstance(restored, RestoredSSR):
         return export_ssr(restored, export_dir, k, version, now)
-    if now is not None:
-        raise ValueError(f"now={now} belongs to an SSR with age_buckets: leave it out")
     if isinstance(restored, RestoredGRU4Rec):
         return export_gru4rec(restored, export_dir, DEFAULT_K if k is None else k, version)
-    if k is not None:
+    return export_dlrm(restored, export_dir, version)
+
+
+def require_options(restored: AnyRestored, k: int | None, now: float | None) -> None:
+    """Raises a ValueError where an option of `export_run` is given that is another model's."""
+    if now is not None and not isinstance(restored, RestoredSSR):
+        raise ValueError(f"now={now} belongs to an SSR with age_buckets: leave it out")
+    if k is not None and isinstance(restored, RestoredDLRM):
         raise ValueError(
             f"k={k} belongs to GRU4Rec and SSR, a DLRM answers a probability: leave it out"
         )
-    return export_dlrm(restored, export_dir, version)
 
 
 def export_gru4rec(

@@ -11,7 +11,12 @@ import tensorflow as tf
 
 from tfrec_zoo import __version__
 from tfrec_zoo.export.restored import AnyRestored, ExportFolder
-from tfrec_zoo.export.version_folder import write_models_config, write_version
+from tfrec_zoo.export.version_folder import (
+    SAVED_MODEL,
+    require_format,
+    write_models_config,
+    write_version,
+)
 from tfrec_zoo.export.warmup import Request, write_warmup_requests
 from tfrec_zoo.run_folder import write_json
 
@@ -58,7 +63,7 @@ def write_export(
         The version's folder.
 
     Raises:
-        ValueError: the version exists.
+        ValueError: the version exists, or the folder is one of another format's versions.
         OSError, tf.errors.ResourceExhaustedError: the folder cannot be written. Nothing is left
             under the version's name.
     """
@@ -75,6 +80,7 @@ def write_export(
         write_warmup_requests(folder, program, content.requests)
         content.write_extras(ExportFolder(folder / "assets"))
 
+    require_format(export_dir, SAVED_MODEL)
     target = write_version(export_dir, version, write)
     write_models_config(export_dir, program)
     return target

@@ -17,7 +17,12 @@ from pathlib import Path
 
 from absl import logging
 
+from tfrec_zoo.config import parse_json_object
 from tfrec_zoo.run_folder import write_text
+
+SAVED_MODEL = "saved_model"
+# What a version of another format has, and no SavedModel.
+INTERFACE_NAME = "interface.json"
 
 _MODELS_CONFIG = """\
 # For tensorflow_model_server --model_config_file. The path is the one inside the container, as in
@@ -75,6 +80,35 @@ def write_version(
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
     return target
+
+
+def find_format(version: str | os.PathLike) -> str:
+    """Returns the format of a version's folder: what its `interface.json` says, or `saved_model`.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = Path(version) / INTERFACE_NAME
+    if not path.is_file():
+        return SAVED_MODEL
+    try:
+        return parse_json_object(path.read_text(encoding="utf-8"))["format"]
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error}): delete the version") from None
+
+
+def require_format(export_dir: str | os.PathLike, expected: str) -> None:
+    """Raises a ValueError where `export_dir` has versions of another format.
+
+    TensorFlow Serving takes every numbered folder for a SavedModel.
+    """
+    for version in list_versions(export_dir):
+        found = find_format(Path(export_dir) / str(version))
+        if found != expected:
+            raise ValueError(
+                f"{export_dir} has versions of the format {found}, expected {expected}: choose "
+                "another folder"
+            )
 
 
 def next_version(export_dir: str | os.PathLike) -> int:

@@ -1,0 +1,1 @@
+"""Files of other runtimes than TensorFlow: ONNX, LiteRT and OpenVINO."""
