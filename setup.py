@@ -18,6 +18,9 @@ SERVING = ["tensorflow-serving-api==2.21.*"]
 FAISS = ["faiss-cpu>=1.9,<2"]
 MILVUS = ["pymilvus>=3,<4", "milvus-lite>=3.2,<4"]
 BEAM = ["apache-beam>=2.77,<3"]
+ONNX = ["tf2onnx>=1.17,<2", "onnxruntime>=1.20,<2"]
+LITERT = ["ai-edge-litert>=2,<3"]
+OPENVINO = ["openvino>=2026.1,<2027"]
 
 
 def read_version() -> str:
@@ -65,10 +68,13 @@ setup(
     extras_require={
         "beam": BEAM,
         "faiss": FAISS,
+        "litert": LITERT,
         "milvus": MILVUS,
+        "onnx": ONNX,
+        "openvino": OPENVINO,
         "serving": SERVING,
         "test": [
-            *(*SERVING, *BEAM, *FAISS, *MILVUS),
+            *(*SERVING, *BEAM, *FAISS, *MILVUS, *ONNX, *LITERT, *OPENVINO),
             *("pytest>=8.3,<10", "pyyaml>=6,<7", "ruff>=0.17,<0.18"),
         ],
     },

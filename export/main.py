@@ -18,6 +18,11 @@ else is done. Files that are there stay as they are.
         --export_dir=served
 
 exports two stages as one model: a GRU4Rec or an SSR names candidates, a DLRM ranks them.
+
+    tfrec-export --run_dir=run --export_dir=served_onnx --format=onnx
+
+writes files for other runtimes than TensorFlow in place of a SavedModel: ONNX, LiteRT (tflite) or
+OpenVINO. Rows of tables in, rows or numbers out; the vocabulary lies beside them.
 """
 
 import sys
@@ -30,6 +35,12 @@ from tfrec_zoo.export.cascade_flags import (
     define_cascade_flags,
     export_cascade_as_flagged,
 )
+from tfrec_zoo.export.format_flags import (
+    check_format_flags,
+    define_format_flags,
+    export_format_as_flagged,
+)
+from tfrec_zoo.export.version_folder import SAVED_MODEL
 from tfrec_zoo.program import FLAGS, run_program
 
 
@@ -62,17 +73,21 @@ def define_flags() -> None:
     )
     flags.DEFINE_boolean("deploy", False, "Write what TensorFlow Serving is run with.")
     define_cascade_flags()
+    define_format_flags()
 
 
 def export() -> None:
     """Exports as the flags say, and prints the path of the version."""
     check_cascade_flags()
+    check_format_flags()
     check_flags()
     from tfrec_zoo.export.restore import restore_run
     from tfrec_zoo.export.saved_model import export_run
 
     if FLAGS.cascade:
         path = export_cascade_as_flagged()
+    elif FLAGS.format != SAVED_MODEL:
+        path = export_format_as_flagged()
     elif FLAGS.run_dir:
         restored = restore_run(FLAGS.run_dir, FLAGS.checkpoint)
         path = export_run(restored, FLAGS.export_dir, FLAGS.version, FLAGS.k, FLAGS.now)
