@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf import message
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from tfrec_zoo.data.news.item_catalogue import ItemCatalogue
+from tfrec_zoo.export.quantized_weights import find_format, round_tables
 from tfrec_zoo.export.restore import (
     AnyRestored,
     RestoredSSR,
@@ -67,7 +69,11 @@ class Export:
     @functools.cached_property
     def saved_model(self) -> saved_model_pb2.SavedModel:
         """The content of `saved_model.pb`."""
-        return saved_model_pb2.SavedModel.FromString((self.path / "saved_model.pb").read_bytes())
+        content = (self.path / "saved_model.pb").read_bytes()
+        try:
+            return saved_model_pb2.SavedModel.FromString(content)
+        except message.DecodeError as error:
+            raise ValueError(f"saved_model.pb is damaged: {error}") from None
 
     @property
     def meta_graph(self) -> meta_graph_pb2.MetaGraphDef:
@@ -107,7 +113,10 @@ class Export:
         """
         if not self.run_dir:
             return load_export(self.path)
-        return _restore_exported(self.run_dir, self.config["export"], open_export(self.path))
+        about = self.config["export"]
+        restored = _restore_exported(self.run_dir, about, open_export(self.path))
+        round_tables(restored.model, find_format(about))
+        return restored
 
     @functools.cached_property
     def parts(self) -> dict[str, AnyRestored]:

@@ -14,6 +14,8 @@ from tfrec_zoo.export.click_inputs import (
     parse_numbers,
     transform_numbers,
 )
+from tfrec_zoo.export.quantized_models import QuantizedDLRM
+from tfrec_zoo.export.quantized_weights import PLAIN, require_format
 from tfrec_zoo.models.dlrm import DLRM
 from tfrec_zoo.vocabulary import Vocabulary
 
@@ -63,11 +65,15 @@ class DLRMModule(tf.Module):
     preparation of the training data.
 
     Attributes:
-        weights: the variables of the Python model, in its order.
+        weights: the variables of the Python model, in its order; see `quantize_weights`.
     """
 
     def __init__(
-        self, model: DLRM, vocabularies: Mapping[str, Vocabulary], folder: str | os.PathLike
+        self,
+        model: DLRM,
+        vocabularies: Mapping[str, Vocabulary],
+        folder: str | os.PathLike,
+        tables: str = PLAIN,
     ) -> None:
         """Takes the weights of a model that lives on one device.
 
@@ -75,11 +81,18 @@ class DLRMModule(tf.Module):
             model: the network and its tables.
             vocabularies: name of a feature -> its vocabulary, for all features that have one.
             folder: takes up the vocabularies' files, which become assets of their names.
+            tables: how they are stored, see `tfrec_zoo.layers.row_quantization`.
+
+        Raises:
+            ValueError: the tables cannot be stored so.
         """
         super().__init__(name="dlrm")
+        require_format(tables)
         self._schema = model.schema
-        self.weights = list(model.weights)
         self._texts = TextEncoder(model.schema, vocabularies, folder)
+        if tables != PLAIN:
+            model = QuantizedDLRM(model, tables)
+        self.weights = list(model.weights)
         # A function, not the model: tracked, it would bring its Keras metadata into the export.
         self._score = model.__call__
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -145,7 +146,7 @@ def check_tables(export: Export) -> str:
     require(set(places) == set(parts), f"it has {sorted(places)}, expected {sorted(parts)}")
     reader = tf.train.load_checkpoint(str(export.path / "variables" / "variables"))
     for name, place in places.items():
-        rows = reader.get_tensor(place["variable"])[place["first_row"] :][: place["rows"]]
+        rows = _read_rows(reader, place)
         require(
             np.array_equal(rows, parts[name].numpy()), f"the rows of {name} are not where it says"
         )
@@ -162,6 +163,18 @@ DLRM_RULES = (
     Rule.of(check_batching, "signatures"),
     Rule.of(check_tables, "python_model"),
 )
+
+
+def _read_rows(reader: Any, place: dict[str, Any]) -> np.ndarray:
+    """Returns a table's rows, float32 [n, W], from where `tables.json` says that they are."""
+
+    def read(part: str) -> np.ndarray:
+        return reader.get_tensor(place[part])[place["first_row"] :][: place["rows"]]
+
+    rows = read("variable").astype(np.float32)
+    if "scales" in place:
+        rows = rows * read("scales")[:, None]
+    return np.column_stack([rows, read("exact")]) if "exact" in place else rows
 
 
 def _replace_rows(rows: ClickRows, row: int) -> ClickRows:

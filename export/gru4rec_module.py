@@ -6,9 +6,11 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from tfrec_zoo.export.session_player import make_player
+from tfrec_zoo.export.quantized_models import QuantizedGRU4Rec
+from tfrec_zoo.export.quantized_weights import PLAIN, require_format
+from tfrec_zoo.export.session_player import make_input_sums, make_player
 from tfrec_zoo.export.vocabulary_table import make_vocabulary_table
-from tfrec_zoo.item_index.top_items import top_items
+from tfrec_zoo.item_index.top_items import fill_up, top_items
 from tfrec_zoo.models.gru4rec import GRU4Rec, States
 from tfrec_zoo.vocabulary import Vocabulary
 
@@ -34,14 +36,21 @@ class GRU4RecModule(tf.Module):
       it are passed over -> `rows` int32 [B, K], 0 for no item, `scores`.
 
     Attributes:
-        weights: the variables of the Python model, in its order.
+        weights: the variables of the Python model, in its order; see `quantize_weights`.
         item_ids: string [V + 1], the raw id of each row.
         popularity: float [V + 1], share of each row in the clicks of the training data.
-        columns: float [W, V + 1], the table of the items as they are scored, transposed.
+        columns: float [W, V + 1], the table of the items as they are scored, transposed, and zeros
+            behind it; or `QuantizedColumns`.
+        input_sums: float [V + 1, 3 H_0], see `make_input_sums`; None where there are none.
     """
 
     def __init__(
-        self, model: GRU4Rec, vocabulary: Vocabulary, vocabulary_path: str | os.PathLike, k: int
+        self,
+        model: GRU4Rec,
+        vocabulary: Vocabulary,
+        vocabulary_path: str | os.PathLike,
+        k: int,
+        tables: str = PLAIN,
     ) -> None:
         """Takes the weights of a model that lives on one device.
 
@@ -50,9 +59,11 @@ class GRU4RecModule(tf.Module):
             vocabulary: of the tables' rows.
             vocabulary_path: where it has been saved; the file becomes an asset of its name.
             k: number of items in an answer.
+            tables: how they are stored, see `tfrec_zoo.layers.row_quantization`.
 
         Raises:
-            ValueError: k is below 1, or the model has another number of rows than the vocabulary.
+            ValueError: k is below 1, the model has another number of rows than the vocabulary, or
+                its tables cannot be stored so.
         """
         super().__init__(name="gru4rec")
         if k < 1:
@@ -62,7 +73,7 @@ class GRU4RecModule(tf.Module):
                 f"the model has {model.num_rows} rows and the vocabulary {vocabulary.num_rows}: "
                 "they are not of one run"
             )
-        self.weights = list(model.weights)
+        require_format(tables)
         self.item_ids = tf.Variable(
             vocabulary.raw_ids(np.arange(vocabulary.num_rows)), trainable=False, name="item_ids"
         )
@@ -71,17 +82,25 @@ class GRU4RecModule(tf.Module):
         self.popularity = tf.Variable(shares.astype(np.float32), trainable=False, name="popularity")
         # Scoring is the larger part of an answer. TensorFlow multiplies a few sessions by a table
         # of this layout several times faster than by the rows that the lookup of clicks needs.
-        self.columns = tf.Variable(tf.transpose(model.item_table), trainable=False, name="columns")
+        self.input_sums = None
+        if tables == PLAIN:
+            missing = fill_up(model.num_rows, k) - model.num_rows
+            columns = tf.pad(tf.transpose(model.item_table), [[0, 0], [0, missing]])
+            columns = tf.Variable(columns, trainable=False, name="columns")
+            self.weights, self.columns = list(model.weights), columns
+            self.input_sums = make_input_sums(model)
+            self._score = lambda vectors: model.activate(tf.matmul(model.augment(vectors), columns))
+        else:
+            model = QuantizedGRU4Rec(model, tables)
+            self.weights, self.columns = model.weights, model.columns
+            self._score = model.score
         self._rows_of_ids = make_vocabulary_table(vocabulary_path, vocabulary.num_rows)
         self._k = k
-        self._num_rows = model.num_rows
+        self._num_rows = vocabulary.num_rows
         self._state_dims = model.network.state_dims
         # Functions, not the model: tracked, it would bring its Keras metadata into the export.
-        self._play = make_player(model)
+        self._play = make_player(model, self.input_sums)
         self._advance = model.__call__
-        self._score = lambda vectors: model.activate(
-            tf.matmul(model.augment(vectors), self.columns)
-        )
 
     def trace_signatures(self) -> dict[str, Callable]:
         """Returns the signature functions by name, traced for any batch size and length."""
@@ -166,8 +185,9 @@ def answer(
     """Returns the best items of sessions: the popular ones where a session has no known click.
 
     Args:
-        score: from session vectors float [B, H] to scores float [B, V + 1].
-        popularity: float [V + 1], the scores for a session without a click.
+        score: from session vectors float [B, H] to scores float [B, W], at least [B, V + 1].
+        popularity: float [V + 1], the scores for a session without a click; no part of the graph
+            that is traced.
         states: float [B, H_i] of each layer; all zero: no click.
         k: how many items.
         excluded_rows: int32 [B, E], not to be answered.
@@ -175,6 +195,20 @@ def answer(
     Returns:
         rows int32 [B, K] and scores float [B, K], see `tfrec_zoo.item_index.top_items`.
     """
+    num_rows = popularity.shape[0]
     is_empty = tf.reduce_all(tf.concat(states, axis=1) == 0.0, axis=1, keepdims=True)
-    scores = tf.where(is_empty, popularity, score(states[-1]))
-    return top_items(scores, k, excluded_rows)
+    scores = score(states[-1])
+    if excluded_rows is None:
+        rows, best = top_items(scores, k, None, num_rows)
+        # The popular ones are the same for all requests.
+        with tf.init_scope():
+            popular_rows, shares = top_items(popularity[None], k)
+        return tf.where(is_empty, popular_rows, rows), tf.where(is_empty, shares, best)
+
+    def replace_scores() -> tf.Tensor:
+        missing = scores.shape[1] - num_rows
+        return tf.where(is_empty, tf.pad(popularity, [[0, missing]]), scores)
+
+    # To choose among all scores takes much longer than to find that there is no need to.
+    scores = tf.cond(tf.reduce_any(is_empty), replace_scores, lambda: scores)
+    return top_items(scores, k, excluded_rows, num_rows)

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tfrec_zoo.config import PROGRAM_KEY
 from tfrec_zoo.experiments import GRU4RecExperiment
+from tfrec_zoo.export.quantized_weights import assign_weights, find_format, quantize_weights
 from tfrec_zoo.export.restored import (
     EXPORT_KEY,
     AnyRestored,
@@ -91,6 +92,9 @@ def restore_dlrm(
 
 def load_export(export: str | os.PathLike) -> AnyRestored:
     """Rebuilds the Python model of an export from the weights and the assets inside it.
+
+    Where the tables inside are float16 or int8, those of the model are the numbers that they stand
+    for.
 
     Args:
         export: a version folder, `<export_dir>/<version>`.
@@ -203,8 +207,10 @@ def _load(kind: type[Restored], export: str | os.PathLike, model_class: type | N
     assets = open_export(export)
     restored = kind.rebuild(assets, _read_experiment(kind, assets), model_class)
     checkpoint = str(Path(export) / "variables" / "variables")
-    weights = tf.train.Checkpoint(weights=restored.model.weights)
-    _read_weights(weights, checkpoint, kind.sources)
+    table_format = find_format(assets.load_config().get(EXPORT_KEY))
+    weights = quantize_weights(restored.model, table_format)
+    _read_weights(tf.train.Checkpoint(weights=weights), checkpoint, kind.sources)
+    assign_weights(restored.model, weights)
     return replace(restored, checkpoint=checkpoint)
 
 

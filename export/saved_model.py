@@ -1,15 +1,17 @@
 """Trained models as SavedModel versions for TensorFlow Serving."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tfrec_zoo.data.clicks.click_schema import FEATURES_NAME
 from tfrec_zoo.export.click_inputs import list_number_columns, list_text_features
 from tfrec_zoo.export.dlrm_module import DLRMModule, list_inputs
 from tfrec_zoo.export.gru4rec_module import GRU4RecModule
 from tfrec_zoo.export.item_vectors import find_now
+from tfrec_zoo.export.quantized_weights import FORMAT_KEY, PLAIN, find_format
 from tfrec_zoo.export.restored import (
     EXPORT_KEY,
     AnyRestored,
@@ -19,6 +21,7 @@ from tfrec_zoo.export.restored import (
 )
 from tfrec_zoo.export.ssr_module import SSRModule
 from tfrec_zoo.export.ssr_module import list_inputs as list_ssr_inputs
+from tfrec_zoo.export.table_loss import LOSS_KEY, describe_loss
 from tfrec_zoo.export.table_places import TABLES_NAME, describe_tables
 from tfrec_zoo.export.version_content import (
     CONFIG_NAME,
@@ -34,6 +37,8 @@ from tfrec_zoo.export.warmup_values import (
 )
 
 DEFAULT_K = 20
+# What a refreshed export says of the run that its model is of.
+_OF_THE_RUN = ("checkpoint", "metrics", LOSS_KEY)
 
 
 def export_run(
@@ -42,6 +47,8 @@ def export_run(
     version: int | None = None,
     k: int | None = None,
     now: float | None = None,
+    tables: str = PLAIN,
+    test: Sequence[str] = (),
 ) -> Path:
     """Writes a model, whichever it is, as a SavedModel; returns the version's folder.
 
@@ -52,16 +59,22 @@ def export_run(
         k: number of items in an answer of GRU4Rec or SSR; None: 20.
         now: the time that the items of an SSR with `age_buckets` have their ages at; see
             `export_ssr`.
+        tables: `float32`, or `float16` or `int8` for smaller ones, see
+            `tfrec_zoo.layers.row_quantization`. What is lost by them is logged, and stands in
+            `table_loss` of what `config.json` says in `export`.
+        test: raw logs that show the loss as one of recall or AUC; none: random requests, or of a
+            DLRM what its run has prepared.
 
     Raises:
         ValueError: see the export of each model, or an option is given for another model.
     """
     require_options(restored, k, now)
     if isinstance(restored, RestoredSSR):
-        return export_ssr(restored, export_dir, k, version, now)
+        return export_ssr(restored, export_dir, k, version, now, tables, test)
     if isinstance(restored, RestoredGRU4Rec):
-        return export_gru4rec(restored, export_dir, DEFAULT_K if k is None else k, version)
-    return export_dlrm(restored, export_dir, version)
+        k = DEFAULT_K if k is None else k
+        return export_gru4rec(restored, export_dir, k, version, tables, test)
+    return export_dlrm(restored, export_dir, version, tables, test)
 
 
 def require_options(restored: AnyRestored, k: int | None, now: float | None) -> None:
@@ -79,6 +92,8 @@ def export_gru4rec(
     export_dir: str | os.PathLike,
     k: int = DEFAULT_K,
     version: int | None = None,
+    tables: str = PLAIN,
+    test: Sequence[str] = (),
 ) -> Path:
     """Writes a GRU4Rec as a SavedModel with the signatures of `GRU4RecModule`.
 
@@ -95,12 +110,15 @@ def export_gru4rec(
         export_dir: the folder of the versions, made where it is missing.
         k: number of items in an answer.
         version: a number from 1 on; None: the one after the last.
+        tables: how they are stored, see `export_run`.
+        test: session logs, see `export_run`.
 
     Returns:
         The version's folder.
 
     Raises:
-        ValueError: the version exists, `k` is below 1, or the model does not fit the vocabulary.
+        ValueError: the version exists, `k` is below 1, the model does not fit the vocabulary, the
+            tables cannot be stored so, or a log cannot be read.
         OSError, tf.errors.ResourceExhaustedError: the folder cannot be written. Nothing is left
             under the version's name.
     """
@@ -108,11 +126,19 @@ def export_gru4rec(
     def make(sources: Path) -> Content:
         path = sources / "vocabulary.tsv"
         restored.vocabulary.save(path)
-        module = GRU4RecModule(restored.model, restored.vocabulary, path, k)
+
+        def make_module(tables: str) -> GRU4RecModule:
+            return GRU4RecModule(restored.model, restored.vocabulary, path, k, tables)
+
+        module = make_module(tables)
         signatures = module.trace_signatures()
         state_dims = restored.model.network.state_dims
         requests = make_session_requests(restored.vocabulary, state_dims, list(signatures))
-        return Content(module, signatures, requests, about={"k": k})
+        about = {"k": k, FORMAT_KEY: tables}
+        if tables != PLAIN:
+            plain = make_module(PLAIN).recommend_rows
+            about[LOSS_KEY] = describe_loss(restored, plain, signatures, tables, test)
+        return Content(module, signatures, requests, about=about)
 
     return _export(restored, export_dir, version, make)
 
@@ -123,6 +149,8 @@ def export_ssr(
     k: int | None = None,
     version: int | None = None,
     now: float | None = None,
+    tables: str | None = None,
+    test: Sequence[str] = (),
 ) -> Path:
     """Writes an SSR and its items as a SavedModel with the signatures of `SSRModule`.
 
@@ -145,28 +173,35 @@ def export_ssr(
         now: with `age_buckets`, the time that the items have their ages at, in the unit of the
             log's times; None: the newest time of an item, or that of the export that `restored`
             is of where it is later.
+        tables: how they are stored, the items' vectors among them, see `export_run`; None: as in
+            the export that `restored` is of, else `float32`.
+        test: session logs, see `export_run`.
 
     Returns:
         The version's folder.
 
     Raises:
-        ValueError: the version exists, `k` is below 1, the model does not fit the items, or `now`
-            is given for a model without ages.
+        ValueError: the version exists, `k` is below 1, the model does not fit the items, `now` is
+            given for a model without ages, the tables cannot be stored so, or a log cannot be
+            read.
         OSError, tf.errors.ResourceExhaustedError: the folder cannot be written. Nothing is left
             under the version's name.
     """
     catalogue, schema = restored.catalogue, restored.catalogue.schema
     before = restored.exported or {}
     k = before.get("k", DEFAULT_K) if k is None else k
+    tables = find_format(before) if tables is None else tables
     now = find_now(restored, now)
 
     def make(sources: Path) -> Content:
-        module = SSRModule(restored.model, catalogue, restored.experiment, sources, k, now)
+        model, experiment = restored.model, restored.experiment
+        module = SSRModule(model, catalogue, experiment, sources, k, now, tables)
         signatures = module.trace_signatures()
         names = list_ssr_inputs(schema, restored.model.config)
         names["serving_default"] = names["recommend"]
         about = {
             "k": k,
+            FORMAT_KEY: tables,
             "now": now,
             "num_items": catalogue.num_items,
             "inputs": {
@@ -175,8 +210,12 @@ def export_ssr(
                 "vectors": {feature.name: feature.size for feature in schema.vectors},
             },
             # A refreshed export is still of the run that its model is of.
-            **{name: before[name] for name in ("checkpoint", "metrics") if name in before},
+            **{name: before[name] for name in _OF_THE_RUN if name in before},
         }
+        if tables != find_format(before):
+            plain = SSRModule(model, catalogue, experiment, _make_folder(sources), k, now)
+            loss = describe_loss(restored, plain.recommend_rows, signatures, tables, test)
+            about[LOSS_KEY] = loss
         return Content(
             module,
             signatures,
@@ -189,7 +228,11 @@ def export_ssr(
 
 
 def export_dlrm(
-    restored: RestoredDLRM, export_dir: str | os.PathLike, version: int | None = None
+    restored: RestoredDLRM,
+    export_dir: str | os.PathLike,
+    version: int | None = None,
+    tables: str = PLAIN,
+    test: Sequence[str] = (),
 ) -> Path:
     """Writes a DLRM as a SavedModel with the signatures of `DLRMModule`.
 
@@ -208,21 +251,24 @@ def export_dlrm(
         restored: the model, not under a distribution strategy, and its vocabularies.
         export_dir: the folder of the versions, made where it is missing.
         version: a number from 1 on; None: the one after the last.
+        tables: how they are stored, see `export_run`.
+        test: raw logs, see `export_run`.
 
     Returns:
         The version's folder.
 
     Raises:
-        ValueError: the version exists.
+        ValueError: the version exists, the tables cannot be stored so, or a log cannot be read.
         OSError, tf.errors.ResourceExhaustedError: the folder cannot be written. Nothing is left
             under the version's name.
     """
     schema = restored.schema
 
     def make(sources: Path) -> Content:
-        module = DLRMModule(restored.model, restored.vocabularies, sources)
+        module = DLRMModule(restored.model, restored.vocabularies, sources, tables)
         signatures = module.trace_signatures()
-        assets = {FEATURES_NAME: schema.to_dict(), TABLES_NAME: describe_tables(restored.model)}
+        places = describe_tables(restored.model, tables)
+        assets = {FEATURES_NAME: schema.to_dict(), TABLES_NAME: places}
         if restored.spec is not None:
             assets["spec.json"] = restored.spec
         inputs = {
@@ -232,9 +278,21 @@ def export_dlrm(
         names = list_inputs(schema)
         names["serving_default"] = names["predict"]
         requests = make_click_requests(schema, restored.vocabularies, names)
-        return Content(module, signatures, requests, assets, about={"inputs": inputs})
+        about: dict[str, Any] = {"inputs": inputs, FORMAT_KEY: tables}
+        if tables != PLAIN:
+            plain = DLRMModule(restored.model, restored.vocabularies, _make_folder(sources))
+            loss = describe_loss(restored, plain.predict_rows, signatures, tables, test)
+            about[LOSS_KEY] = loss
+        return Content(module, signatures, requests, assets, about)
 
     return _export(restored, export_dir, version, make)
+
+
+def _make_folder(sources: Path) -> Path:
+    """Makes a folder for what a module brings along that is not exported."""
+    path = sources / "plain"
+    path.mkdir()
+    return path
 
 
 def _export(

@@ -19,8 +19,12 @@ from tfrec_zoo.export.click_inputs import (
 )
 from tfrec_zoo.export.histories import Histories, make_reader
 from tfrec_zoo.export.item_vectors import embed_rows, read_inputs
+from tfrec_zoo.export.quantized_models import QuantizedSSR
+from tfrec_zoo.export.quantized_weights import PLAIN, require_format
 from tfrec_zoo.export.vocabulary_table import make_vocabulary_table
 from tfrec_zoo.item_index.exact_search import ExactSearch
+from tfrec_zoo.item_index.quantized_search import QuantizedSearch
+from tfrec_zoo.layers.quantized_table import QuantizedTable
 from tfrec_zoo.models.ssr import SSR
 from tfrec_zoo.models.ssr_config import SSRConfig
 
@@ -100,8 +104,9 @@ class SSRModule(tf.Module):
     ages of the catalogue are those at the time `now`, the rest is the catalogue's.
 
     Attributes:
-        weights: the variables of the Python model, in its order.
-        item_inputs: float [V + 1, E], what the session tower reads of each row.
+        weights: the variables of the Python model, in its order; see `quantize_weights`.
+        item_inputs: float [V + 1, E], what the session tower reads of each row; or a
+            `QuantizedTable`.
         search: the items' vectors, with two more numbers: the popularity, and what the age adds.
     """
 
@@ -113,6 +118,7 @@ class SSRModule(tf.Module):
         folder: str | os.PathLike,
         k: int,
         now: float | None = None,
+        tables: str = PLAIN,
     ) -> None:
         """Takes the weights of a model that lives on one device.
 
@@ -124,9 +130,12 @@ class SSRModule(tf.Module):
                 the rows, and `feature.<name>.tsv` of each feature with a vocabulary.
             k: number of items in an answer.
             now: the time that ages are taken at; None: no age is known.
+            tables: how they are stored, the items' vectors among them, see
+                `tfrec_zoo.layers.row_quantization`.
 
         Raises:
-            ValueError: k is below 1, or the model has other features than the catalogue.
+            ValueError: k is below 1, the model has other features than the catalogue, or the
+                tables cannot be stored so.
         """
         super().__init__(name="ssr")
         if k < 1:
@@ -135,13 +144,23 @@ class SSRModule(tf.Module):
             raise ValueError(
                 "the items have other features than the model: they are not of one run"
             )
-        self.weights = list(model.weights)
-        inputs = read_inputs(model, catalogue)
-        self.item_inputs = tf.Variable(inputs, trainable=False, name="item_inputs")
+        require_format(tables)
+        reader = model if tables == PLAIN else QuantizedSSR(model, tables)
+        self.weights = list(reader.weights)
+        inputs = read_inputs(reader, catalogue)
         counts = catalogue.vocabulary.counts
         shares = (counts / max(counts.sum(), 1)).astype(np.float32)
         vectors = embed_rows(model, catalogue, inputs, now)
-        self.search = ExactSearch(catalogue.ids, np.column_stack([vectors, shares]))
+        vectors = np.column_stack([vectors, shares])
+        if tables == PLAIN:
+            self.item_inputs = tf.Variable(inputs, trainable=False, name="item_inputs")
+            self._gather_inputs = lambda rows: tf.gather(self.item_inputs, rows)
+            self.search = ExactSearch(catalogue.ids, vectors)
+        else:
+            self.item_inputs = QuantizedTable(inputs, tables)
+            self._gather_inputs = self.item_inputs.gather
+            num_exact = vectors.shape[1] - model.config.vector_dim
+            self.search = QuantizedSearch(catalogue.ids, vectors, tables, num_exact)
         path = Path(folder) / "vocabulary.tsv"
         catalogue.vocabulary.save(path)
         self._rows_of_ids = make_vocabulary_table(path, catalogue.num_rows)
@@ -152,7 +171,7 @@ class SSRModule(tf.Module):
         self._excludes_history = experiment.data.exclude_history
         self._read_histories = make_reader(experiment.batches)
         # Functions, not the model: tracked, it would bring its Keras metadata into the export.
-        self._read_items, self._item_vectors = model.read_items, model.item_vectors
+        self._read_items, self._item_vectors = reader.read_items, model.item_vectors
         self._session_vectors = model.session_vectors
         self._score_ages, self._score_shows = model.score_ages, model.score_shows
         self._score_click_lifts = model.score_click_lifts
@@ -248,7 +267,7 @@ class SSRModule(tf.Module):
         return tf.where((rows > 0) & (rows < self._num_rows), rows, 0)
 
     def _embed(self, histories: Histories) -> tf.Tensor:
-        clicks = tf.gather(self.item_inputs, histories.rows)
+        clicks = self._gather_inputs(histories.rows)
         vectors = self._session_vectors(clicks, histories.lengths)
         if self._has_offsets:
             vectors = tf.concat([vectors, tf.ones_like(vectors[:, :1])], axis=1)

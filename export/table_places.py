@@ -2,12 +2,13 @@
 
 from typing import Any
 
+from tfrec_zoo.export.quantized_weights import PLAIN, list_tables
 from tfrec_zoo.models.dlrm import DLRM
 
 TABLES_NAME = "tables.json"
 
 
-def describe_tables(model: DLRM) -> dict[str, dict[str, Any]]:
+def describe_tables(model: DLRM, tables: str = PLAIN) -> dict[str, dict[str, Any]]:
     """Returns the place of each table, by its name: the feature's, with `.quotient` and
     `.remainder` behind it for the two of one that is split.
 
@@ -20,8 +21,11 @@ def describe_tables(model: DLRM) -> dict[str, dict[str, Any]]:
         first_order, factor  columns of a row's own weight in the logit, and of its learned factor
         projection           variable and position of the matrix that the vector is multiplied by
 
-    where what a model lacks is left out.
+    where what a model lacks is left out. Of tables of float16 or int8 `variable` has the vectors
+    alone; the rows' own columns are in the variable `exact`, counted from `width` on, and of int8 a
+    row is multiplied by its number in the variable `scales`.
     """
+    quantized = {id(table) for table, _ in list_tables(model)} if tables != PLAIN else set()
     config, places = model.config, {}
     extra = [name for name in ("first_order", "weighted_pooling") if getattr(config, name)]
     parts = zip(model.tables.stores, model.tables.tables, model.tables.projections, strict=True)
@@ -34,6 +38,12 @@ def describe_tables(model: DLRM) -> dict[str, dict[str, Any]]:
                 "rows": part.num_rows,
                 "width": width,
             }
+            if id(table.variable) in quantized:
+                place["variable"] = _find_name(model, table.variable, "values")
+                if tables == "int8":
+                    place["scales"] = _find_name(model, table.variable, "scales")
+                if extra:
+                    place["exact"] = _find_name(model, table.variable, "exact")
             if store.remainders:
                 place |= {"divisor": part.divisor, "modulus": part.modulus}
             if config.first_order:
@@ -47,7 +57,7 @@ def describe_tables(model: DLRM) -> dict[str, dict[str, Any]]:
     return places
 
 
-def _find_name(model: DLRM, variable: Any) -> str:
-    """Returns the name of one of a model's variables in the checkpoint of an export."""
+def _find_name(model: DLRM, variable: Any, part: str = "") -> str:
+    """Returns the name of one of a model's variables, or of a part, in an export's checkpoint."""
     index = next(i for i, weight in enumerate(model.weights) if weight is variable)
-    return f"weights/{index}/.ATTRIBUTES/VARIABLE_VALUE"
+    return f"weights/{index}/{part and part + '/'}.ATTRIBUTES/VARIABLE_VALUE"

@@ -61,6 +61,14 @@ def dequantize_rows(quantized: QuantizedRows) -> np.ndarray:
     return values if quantized.scales is None else values * quantized.scales[:, None]
 
 
+def bound_errors(rows: np.ndarray, table_format: str) -> np.ndarray:
+    """Returns by how much rows of float32 [R, W] may differ from what is stored, float64 [R, 1]."""
+    largest = np.abs(rows.astype(np.float64)).max(axis=1, initial=0.0, keepdims=True)
+    if table_format == "int8":
+        return largest * (1 + 2.0 ** (1 - _SCALE_BITS)) / (2 * _LARGEST_CODE)
+    return np.maximum(largest * 2.0**-11, 2.0**-25)
+
+
 def _to_float16(rows: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         values = rows.astype(np.float16)
