@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tfrec_zoo.export.conformance import Export, require, require_close
+from tfrec_zoo.export.server_batches import merge_requests, split_answer
 from tfrec_zoo.vocabulary import Vocabulary
 
 UNKNOWN = "\x01unknown\x01"
@@ -103,20 +104,70 @@ def require_padding_invariance(export: Export, vocabulary: Vocabulary) -> str:
 
 
 def require_batching_invariance(export: Export, vocabulary: Vocabulary) -> str:
-    """A session is answered alike alone, in any batch, and as a server pads it.
+    """Requests are answered alike one by one and as a server computes them together.
 
-    TensorFlow Serving pads a shorter row with the row's own first element; a client that puts ""
-    in front of its sessions is not affected.
+    TensorFlow Serving fills up the rows of a shorter request with the request's first element. No
+    model can tell a click repeated so from one that was made, so what the requests here have in
+    front is passed over: "", or row 0.
     """
-    sessions = [["", *session] for session in draw_sessions(vocabulary, LENGTHS)]
+    sessions = draw_sessions(vocabulary, LENGTHS)
     together = recommend(export, sessions)
     for number, session in enumerate(sessions):
         alone = tuple(part[number : number + 1] for part in together)
         require_same(recommend(export, [session]), alone, f"session {number} alone")
-    longest = max(map(len, sessions))
-    padded = [session + session[:1] * (longest - len(session)) for session in sessions]
-    require_same(recommend(export, padded), together, "padded as a server does")
-    return f"{len(sessions)} sessions"
+    # Of several lengths, with one and with more sessions each, and one without a click.
+    groups = [sessions[:2], sessions[2:3], [[]], sessions[3:]]
+    signatures = []
+    for signature in export.signature_defs:
+        requests = [_make_request(export, vocabulary, signature, group) for group in groups]
+        if all(requests):
+            _require_same_merged(export, signature, requests)
+            signatures.append(signature)
+    return f"{len(sessions)} sessions, {len(groups)} requests to {len(signatures)} signatures"
+
+
+def _make_request(
+    export: Export, vocabulary: Vocabulary, signature: str, sessions: Sessions
+) -> dict[str, np.ndarray] | None:
+    """Returns a request for sessions, a gap in front; None: the signature takes something else."""
+    items = pad_sessions([["", *session] for session in sessions])
+    rng = np.random.default_rng(items.shape)
+    # As many others as there are clicks, so that these differ in number, too.
+    others = pad_sessions([["", *rng.choice(vocabulary.ids, items.shape[1])] for _ in sessions])
+    values = {
+        "session_items": items,
+        "session_rows": vocabulary.rows(items),
+        "exclude_items": others,
+        "include_items": others,
+        "item": items[:, -1],
+    }
+    request = {}
+    for name, tensor in export.signature_defs[signature].inputs.items():
+        if name.startswith("state_"):
+            width = tensor.tensor_shape.dim[1].size
+            request[name] = rng.normal(0, 0.5, (len(items), width)).astype(np.float32)
+        elif name in values:
+            request[name] = values[name]
+        else:
+            return None
+    return request
+
+
+def _require_same_merged(
+    export: Export, signature: str, requests: list[dict[str, np.ndarray]]
+) -> None:
+    """Raises an error unless requests are answered alike one by one and as one larger batch."""
+    num_rows = 2 * sum(len(next(iter(request.values()))) for request in requests)
+    merged = export.ask(signature, **merge_requests(requests, num_rows))
+    for request, found in zip(requests, split_answer(merged, requests), strict=True):
+        expected, when = export.ask(signature, **request), f"of {signature} batched by a server"
+        for name in ("items", "rows"):
+            if name in found:
+                require_same(
+                    (found.pop(name), found["scores"]), (expected[name], expected["scores"]), when
+                )
+        for name, values in found.items():
+            require_near(values, expected[name], f"{name} {when}")
 
 
 def _repeat(items: Sequence[str], sessions: Sessions) -> np.ndarray:

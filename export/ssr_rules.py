@@ -93,7 +93,7 @@ def check_padding(export: Export) -> str:
 
 
 def check_batching(export: Export) -> str:
-    """A session is answered alike alone, in any batch, and as a server pads it."""
+    """Requests are answered alike one by one and as a server computes them together."""
     return require_batching_invariance(export, export.restored.catalogue.vocabulary)
 
 

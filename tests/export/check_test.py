@@ -48,6 +48,8 @@ def test_a_good_export_passes(exported, monkeypatch, capsys):
     code, printed = run_program(monkeypatch, capsys, exported, "--json")
     report = json.loads(printed.out)
     assert (code, report["export"], report["passed"]) == (0, str(exported), True)
+    assert report.keys() == {"export", "passed", "rules", "latency"} and report["latency"] is None
+    assert report["rules"][0].keys() == {"rule", "outcome", "detail", "seconds"}
     assert [rule["rule"] for rule in report["rules"]] == [rule.name for rule in RULES]
     skipped = {rule["rule"] for rule in report["rules"] if rule["outcome"] == "skipped"}
     # There is no folder deploy.
