@@ -35,6 +35,7 @@ def define_flags() -> None:
         required=True,
     )
     flags.DEFINE_string("run_dir", None, "The run that was exported, to compare the answers with.")
+    flags.DEFINE_string("ranker_run_dir", None, "Of a cascade, the run of the ranker, likewise.")
     flags.DEFINE_boolean(
         "latency",
         False,
@@ -48,7 +49,7 @@ def check() -> None:
     """Checks as the flags say, prints the results, and exits by them."""
     from tfrec_zoo.export.conformance import Export, run_rules
 
-    export = Export(FLAGS.export, FLAGS.run_dir)
+    export = Export(FLAGS.export, FLAGS.run_dir, FLAGS.ranker_run_dir)
     results = run_rules(export, choose_rules(export))
     latency = measure(export, results) if FLAGS.latency else None
     format_results = format_json if FLAGS.json else format_table
@@ -63,13 +64,19 @@ def choose_rules(export: "Export") -> "tuple[Rule, ...]":
     Raises:
         ValueError: there are none for its model.
     """
+    from tfrec_zoo.export.cascade_rules import CASCADE_RULES
     from tfrec_zoo.export.dlrm_rules import DLRM_RULES
     from tfrec_zoo.export.gru4rec_rules import GRU4REC_RULES
     from tfrec_zoo.export.server_files import SERVER_RULES
     from tfrec_zoo.export.serving_rules import SERVING_RULES
     from tfrec_zoo.export.ssr_rules import SSR_RULES
 
-    rules = {"gru4rec": GRU4REC_RULES, "ssr": SSR_RULES, "dlrm": DLRM_RULES}
+    rules = {
+        "gru4rec": GRU4REC_RULES,
+        "ssr": SSR_RULES,
+        "dlrm": DLRM_RULES,
+        "cascade": CASCADE_RULES,
+    }
     try:
         program = export.program
     except (AttributeError, OSError, ValueError):

@@ -16,15 +16,19 @@ from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from tfrec_zoo.data.news.item_catalogue import ItemCatalogue
+from tfrec_zoo.export.quantized_weights import find_format, round_tables
 from tfrec_zoo.export.restore import (
     AnyRestored,
     RestoredSSR,
+    find_part,
     find_program,
     load_export,
+    load_exported_part,
     open_export,
     restore_run,
 )
 from tfrec_zoo.export.version_folder import list_versions
+from tfrec_zoo.run_folder import RunFolder
 
 Tensor = tuple[str, list[int]]
 Signature = tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
@@ -36,19 +40,27 @@ class Export:
     What cannot be opened raises an error of its own in each rule that needs it.
     """
 
-    def __init__(self, path: str | os.PathLike, run_dir: str | os.PathLike | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        run_dir: str | os.PathLike | None = None,
+        ranker_run_dir: str | os.PathLike | None = None,
+    ) -> None:
         """Takes the folder of a version, or that of the versions: then it is the last one.
 
         Args:
             path: the folder.
-            run_dir: the run that was exported; answers are compared with its checkpoint's instead
-                of with those of the weights inside the export.
+            run_dir: the run that was exported, of a cascade that of the retriever; answers are
+                compared with its checkpoint's instead of with those of the weights inside the
+                export.
+            ranker_run_dir: of a cascade, that of the ranker.
 
         Raises:
             ValueError: there is no such folder.
         """
         self.path = Path(path)
         self.run_dir = run_dir
+        self.ranker_run_dir = ranker_run_dir
         if not self.path.is_dir():
             raise ValueError(f"there is no folder {path}: expected an export, as served/1")
         if not (self.path / "saved_model.pb").exists() and (versions := list_versions(path)):
@@ -101,17 +113,24 @@ class Export:
         """
         if not self.run_dir:
             return load_export(self.path)
-        checkpoint = self.config["export"]["checkpoint"]
-        require(checkpoint, "the export is not of a run, so there is no run to compare it with")
-        restored = restore_run(self.run_dir, str(Path(self.run_dir) / checkpoint))
-        if not isinstance(restored, RestoredSSR):
-            return restored
-        catalogue = ItemCatalogue.load(open_export(self.path).catalogue_path)
-        require(
-            catalogue.schema == restored.catalogue.schema,
-            "its items have other features than those of the run",
-        )
-        return replace(restored, catalogue=catalogue)
+        about = self.config["export"]
+        restored = _restore_exported(self.run_dir, about, open_export(self.path))
+        round_tables(restored.model, find_format(about))
+        return restored
+
+    @functools.cached_property
+    def parts(self) -> dict[str, AnyRestored]:
+        """The Python models by their names: the two of a cascade, otherwise `restored` alone."""
+        if self.program != "cascade":
+            return {self.program: self.restored}
+        parts = {}
+        for name, run_dir in (("retriever", self.run_dir), ("ranker", self.ranker_run_dir)):
+            if run_dir:
+                folder = find_part(self.path, name)
+                parts[name] = _restore_exported(run_dir, self.config["export"][name], folder)
+            else:
+                parts[name] = load_exported_part(self.path, name)
+        return parts
 
     def ask(self, signature: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         """Returns what a signature answers to inputs."""
@@ -230,6 +249,29 @@ def _run_rule(export: Export, rule: Rule) -> Result:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         outcome, detail = "failed", lines[0]
     return Result(rule.name, outcome, detail, time.perf_counter() - start)
+
+
+def _restore_exported(
+    run_dir: str | os.PathLike, about: Mapping[str, Any], folder: RunFolder
+) -> AnyRestored:
+    """Returns the model of a run that was exported; that of an SSR with the items of the export.
+
+    Args:
+        run_dir: the run.
+        about: what the export says of the model.
+        folder: of the model's files in the export.
+    """
+    checkpoint = about["checkpoint"]
+    require(checkpoint, "the export is not of a run, so there is no run to compare it with")
+    restored = restore_run(run_dir, str(Path(run_dir) / checkpoint))
+    if not isinstance(restored, RestoredSSR):
+        return restored
+    catalogue = ItemCatalogue.load(folder.catalogue_path)
+    require(
+        catalogue.schema == restored.catalogue.schema,
+        "its items have other features than those of the run",
+    )
+    return replace(restored, catalogue=catalogue)
 
 
 def _describe(tensor: meta_graph_pb2.TensorInfo) -> Tensor:
