@@ -17,6 +17,7 @@ PACKAGE_DIR = {
 SERVING = ["tensorflow-serving-api==2.21.*"]
 FAISS = ["faiss-cpu>=1.9,<2"]
 MILVUS = ["pymilvus>=3,<4", "milvus-lite>=3.2,<4"]
+KUBERNETES = ["kubernetes>=37,<38"]
 BEAM = ["apache-beam>=2.77,<3"]
 ONNX = ["tf2onnx>=1.17,<2", "onnxruntime>=1.20,<2"]
 LITERT = ["ai-edge-litert>=2,<3"]
@@ -68,13 +69,14 @@ setup(
     extras_require={
         "beam": BEAM,
         "faiss": FAISS,
+        "kubernetes": KUBERNETES,
         "litert": LITERT,
         "milvus": MILVUS,
         "onnx": ONNX,
         "openvino": OPENVINO,
         "serving": SERVING,
         "test": [
-            *(*SERVING, *BEAM, *FAISS, *MILVUS, *ONNX, *LITERT, *OPENVINO),
+            *(*SERVING, *BEAM, *FAISS, *MILVUS, *ONNX, *LITERT, *OPENVINO, *KUBERNETES),
             *("pytest>=8.3,<10", "pyyaml>=6,<7", "ruff>=0.17,<0.18"),
         ],
     },

@@ -20,6 +20,8 @@ OTHER_PROGRAMS = ["tfrec_zoo.trainers.prepare_clicks_beam"]
 # Absl's own, and those of other programs (and of Beam's runners) that the documentation shows.
 FOREIGN_FLAGS = {"help", "flagfile", "verbosity", "model_config_file", "logdir"}
 FOREIGN_FLAGS |= {"project", "region", "temp_location"}
+# Of Slurm, kubectl and pip, as far as the first hyphen.
+FOREIGN_FLAGS |= {"for", "gpus", "no", "nodes", "timeout"}
 
 
 def list_pages(repository: Path) -> list[Path]:
