@@ -135,14 +135,16 @@ def test_other_counts_than_those_served_are_noticed(copy, restored):
 
 def forget_exclusion(monkeypatch):
     top_items = gru4rec_module.top_items
-    monkeypatch.setattr(gru4rec_module, "top_items", lambda scores, k, _: top_items(scores, k))
+    monkeypatch.setattr(
+        gru4rec_module, "top_items", lambda scores, k, _, n: top_items(scores, k, None, n)
+    )
 
 
 def forget_padding(monkeypatch):
     make_player = gru4rec_module.make_player
 
-    def make_wrong_player(model):
-        return lambda rows: make_player(model)(tf.where(rows == 0, 1, rows))
+    def make_wrong_player(model, sums):
+        return lambda rows: make_player(model, sums)(tf.where(rows == 0, 1, rows))
 
     monkeypatch.setattr(gru4rec_module, "make_player", make_wrong_player)
 
@@ -150,8 +152,8 @@ def forget_padding(monkeypatch):
 def forget_first_click(monkeypatch):
     make_player = gru4rec_module.make_player
 
-    def make_wrong_player(model):
-        return lambda rows: make_player(model)(rows[:, 1:])
+    def make_wrong_player(model, sums):
+        return lambda rows: make_player(model, sums)(rows[:, 1:])
 
     monkeypatch.setattr(gru4rec_module, "make_player", make_wrong_player)
 
@@ -168,9 +170,9 @@ def forget_state(monkeypatch):
 def mix_the_batch(monkeypatch):
     make_player = gru4rec_module.make_player
 
-    def make_wrong_player(model):
+    def make_wrong_player(model, sums):
         def play(rows):
-            (state,) = make_player(model)(rows)
+            (state,) = make_player(model, sums)(rows)
             return (state + tf.reduce_mean(state, axis=0) - state[0],)
 
         return play
