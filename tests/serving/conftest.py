@@ -1,22 +1,35 @@
 """Fixtures of the clients' tests: models, and servers that hold them."""
 
+from pathlib import Path
+
 import pytest
 
 from tfrec_zoo.serving import Client
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory):
+def exports(tmp_path_factory) -> dict[str, list[Path]]:
+    """The versions of the zoo's models by name; not to be changed."""
+    from serving import served_models
+
+    return {
+        "gru4rec": served_models.export_sessions(tmp_path_factory.mktemp("sessions")),
+        "ssr": [served_models.export_news(tmp_path_factory.mktemp("news"))],
+        "dlrm": [served_models.export_clicks(tmp_path_factory.mktemp("clicks"))],
+    }
+
+
+@pytest.fixture(scope="session")
+def models(exports, tmp_path_factory):
     """What is loaded, behind both servers."""
     from serving import served_models
     from serving.model_server import ModelServer
 
     server = ModelServer()
-    for path in served_models.export_sessions(tmp_path_factory.mktemp("sessions")):
-        server.load("gru4rec", path)
+    for name, versions in exports.items():
+        for version in versions:
+            server.load(name, version)
     server.labels["gru4rec"] = {"stable": 1, "canary": 2}
-    server.load("ssr", served_models.export_news(tmp_path_factory.mktemp("news")))
-    server.load("dlrm", served_models.export_clicks(tmp_path_factory.mktemp("clicks")))
     server.load("echo", served_models.export_echo(tmp_path_factory.mktemp("echo")))
     return server
 

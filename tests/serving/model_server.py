@@ -53,6 +53,9 @@ class ModelServer:
     def load(self, name: str, version: Path) -> None:
         self._models[name][int(version.name)] = tf.saved_model.load(str(version))
 
+    def unload(self, name: str, version: int) -> None:
+        del self._models[name][version]
+
     def begin(self, headers: dict[str, str]) -> None:
         """Does to a request what was asked for."""
         self.num_asked += 1
