@@ -115,16 +115,20 @@ class Client:
         *,
         exclude: Sequence[Sequence[Any]] | None = None,
         include: Sequence[Sequence[Any]] | None = None,
+        dense: Sequence[Sequence[Any]] | None = None,
+        sparse: Sequence[Sequence[Any]] | None = None,
         version: int | None = None,
         label: str | None = None,
     ) -> Recommendations:
-        """Recommends the next items of sessions: GRU4Rec and SSR.
+        """Recommends the next items of sessions: GRU4Rec, SSR and cascades.
 
         Args:
             model: its name in the server.
             sessions: item ids of each session, oldest first: `str`, `bytes` or integers.
             exclude: for each session, ids not to be answered.
             include: for each session, the only ids that may be answered (SSR).
+            dense: of a cascade, each request's raw numbers, None or NaN for a missing one.
+            sparse: of a cascade, each request's raw texts, None or "" for a missing one.
             version: number of the version.
             label: or its label.
 
@@ -141,6 +145,10 @@ class Client:
                     raise ValueError(f"{name} has {len(ids)} lists for {len(sessions)} sessions")
                 inputs[f"{name}_items"] = pad_items(ids, name)
                 signature = f"recommend_{name.removesuffix('e')}ing"
+        if dense is not None:
+            inputs["dense"] = as_numbers(dense, "dense")
+        if sparse is not None:
+            inputs["sparse"] = as_texts(sparse, "sparse")
         outputs = self._server.predict(
             Target(model, version, label), signature, inputs, ["items", "scores"]
         )
