@@ -136,7 +136,7 @@ def test_other_counts_than_those_served_are_noticed(copy, restored):
 def forget_exclusion(monkeypatch):
     top_items = gru4rec_module.top_items
     monkeypatch.setattr(
-        gru4rec_module, "top_items", lambda scores, k, _, n: top_items(scores, k, None, n)
+        gru4rec_module, "top_items", lambda scores, k, _=None, n=None: top_items(scores, k, None, n)
     )
 
 
