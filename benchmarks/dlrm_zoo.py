@@ -26,7 +26,7 @@ class ZooSide:
         keep_freed_memory()
         import tensorflow as tf
 
-        from tfrec_zoo.trainers.block_runner import make_block_runner
+        from tfrec_zoo.trainers.drivers.block_runner import make_block_runner
         from tfrec_zoo.trainers.dlrm_task import DLRMTask
 
         tf.config.threading.set_intra_op_parallelism_threads(settings.threads)

@@ -56,7 +56,7 @@ def measure(num_items: int, num_blocks: int) -> dict[str, float]:
     from tfrec_zoo.data.sessions.planted_sessions import PlantedConfig, PlantedWorld
     from tfrec_zoo.data.sessions.session_log import Sessions
     from tfrec_zoo.experiments import GRU4RecExperiment
-    from tfrec_zoo.trainers.block_runner import make_block_runner
+    from tfrec_zoo.trainers.drivers.block_runner import make_block_runner
     from tfrec_zoo.trainers.gru4rec_task import GRU4RecTask
     from tfrec_zoo.vocabulary import Vocabulary
 

@@ -18,7 +18,7 @@ FOLDERS = {
 ORDER = [
     {"atomic_file", "serving"},
     {"vocabulary", "config"},
-    {"data", "distributed_variables"},
+    {"data", "distributed_variables", "distribution_config"},
     {"layers", "losses", "optimizers", "metrics"},
     {"models"},
     {"experiments"},

@@ -11,6 +11,7 @@ from tfrec_zoo.data.clicks.click_preparation_config import ClickPreparationConfi
 from tfrec_zoo.data.news.history_batch_config import HistoryBatchConfig
 from tfrec_zoo.data.news.item_catalogue import MISSING_ITEMS
 from tfrec_zoo.data.sessions.batch_config import SessionBatchConfig
+from tfrec_zoo.distribution_config import DistributionConfig
 from tfrec_zoo.losses.click_config import ClickLossConfig
 from tfrec_zoo.losses.contrastive_config import ContrastiveLossConfig
 from tfrec_zoo.losses.ranking_config import RankingLossConfig
@@ -224,10 +225,12 @@ class GRU4RecExperiment(Config):
     batches: SessionBatchConfig = field(default_factory=SessionBatchConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     training: SessionTrainingConfig = field(default_factory=SessionTrainingConfig)
+    distribution: DistributionConfig = field(default_factory=DistributionConfig)
 
     def __post_init__(self) -> None:
         """Refuses combinations that no group can see by itself."""
         super().__post_init__()
+        self.distribution.refuse_optimizer(self.optimizer.optimizer)
         if self.loss.loss == "cross_entropy" and self.model.score_activation != "linear":
             raise ValueError(
                 "loss=cross_entropy has its softmax inside and needs score_activation=linear, got "
@@ -263,6 +266,12 @@ class DLRMExperiment(Config):
     # PyTorch adds 1e-10 to the root.
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(epsilon=1e-20))
     training: ClickTrainingConfig = field(default_factory=ClickTrainingConfig)
+    distribution: DistributionConfig = field(default_factory=DistributionConfig)
+
+    def __post_init__(self) -> None:
+        """Refuses combinations that no group can see by itself."""
+        super().__post_init__()
+        self.distribution.refuse_optimizer(self.optimizer.optimizer)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,9 +324,11 @@ class SSRExperiment(Config):
     batches: HistoryBatchConfig = field(default_factory=HistoryBatchConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     training: HistoryTrainingConfig = field(default_factory=HistoryTrainingConfig)
+    distribution: DistributionConfig = field(default_factory=DistributionConfig)
 
     def __post_init__(self) -> None:
         """Refuses combinations that no group can see by itself."""
         super().__post_init__()
+        self.distribution.refuse_optimizer(self.optimizer.optimizer)
         if self.loss.logq_weight and not self.batches.shared_negatives:
             raise ValueError("logq_weight needs shared negatives, but shared_negatives is off")

@@ -14,8 +14,9 @@ A program is two functions, and an entry that joins them. Importing it must stay
     def main() -> None:
         run_program(train, define_flags)
 
-Exit codes: 0 done, 1 bad input or a full disk, 2 wrong flags, 130 interrupted. A bug keeps its
-traceback, and so does every error under `--verbosity=1`.
+Exit codes: 0 done, 1 bad input or a full disk, 2 wrong flags, 75 another task of the cluster is
+gone (the same command goes on), 130 interrupted. A bug keeps its traceback, and so does every error
+under `--verbosity=1`.
 """
 
 import errno
@@ -25,7 +26,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from absl import flags, logging
 
@@ -53,6 +54,8 @@ _TENSORFLOW_USER_ERRORS = {
     "ResourceExhaustedError",
     "UnavailableError",
 }
+# Of a job that the same command goes on with; the number is that of sysexits.h's EX_TEMPFAIL.
+EXIT_TASK_LOST = 75
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 _FULL_DISK_TEXT = re.compile(r"(?:([^\s;:]+)[;:] )?(?:No space left on device|Disk quota exceeded)")
 
@@ -122,6 +125,10 @@ def define_config_flags(config_class: type[Config]) -> None:
                 parser, None, name, None, _describe_option(option), boolean=is_boolean
             )
             flags.DEFINE_flag(flag, module_name=section)
+
+
+class TaskLostError(Exception):
+    """A task of the cluster is gone, or cannot be reached: the job has to be started again."""
 
 
 def resolve_config(config_class: type[ConfigType], recipes: Path | None = None) -> ConfigType:
@@ -197,15 +204,31 @@ def _run(main: Callable[[], None], argv: list[str], flag_names: list[str]) -> No
         quieten_tensorflow()
         keep_freed_memory()
         main()
-    except flags.Error as error:
-        _exit(2, f"{program}: error: {error}\nTry: {program} --help")
-    except KeyboardInterrupt:
-        _exit(130, f"{program}: interrupted")
-    except Exception as error:
-        sentence = describe_error(error)
-        if sentence is None or logging.vlog_is_on(1):
-            raise
-        _exit(1, f"{program}: error: {sentence}")
+    except (Exception, KeyboardInterrupt) as error:
+        sys.exit(report_error(error, program))
+
+
+def report_error(error: BaseException, program: str | None = None) -> int:
+    """Writes the sentence on an error to the standard error, and returns the exit code.
+
+    Args:
+        error: what ended the program; raised again where it is a bug, or where --verbosity=1 asks
+            for its traceback.
+        program: its name; None: as it was called.
+    """
+    program = program or Path(sys.argv[0]).name.removesuffix(".py")
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    if isinstance(error, KeyboardInterrupt):
+        return _report(130, f"{program}: interrupted")
+    if isinstance(error, flags.Error):
+        return _report(2, f"{program}: error: {error}\nTry: {program} --help")
+    sentence = describe_error(error)
+    if sentence is None or logging.vlog_is_on(1):
+        raise error
+    return _report(
+        EXIT_TASK_LOST if isinstance(error, TaskLostError) else 1, f"{program}: error: {sentence}"
+    )
 
 
 def describe_error(error: BaseException) -> str | None:
@@ -223,6 +246,8 @@ def describe_error(error: BaseException) -> str | None:
         return text
     if isinstance(error, MemoryError):
         return f"out of memory; {text}" if text else "out of memory"
+    if isinstance(error, TaskLostError):
+        return f"a task of the cluster is gone ({text}); start the job again, and it goes on"
     # A compressed file that ends too early is an EOFError.
     return text if isinstance(error, ValueError | EOFError) else None
 
@@ -284,6 +309,6 @@ def _find_config_file(name: str, recipes: Path | None) -> Path:
     raise ValueError(f"--config: there is no file {name}, and the recipes are {known}")
 
 
-def _exit(code: int, message: str) -> NoReturn:
+def _report(code: int, message: str) -> int:
     sys.stderr.write(f"{message}\n")
-    sys.exit(code)
+    return code

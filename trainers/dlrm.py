@@ -20,12 +20,13 @@ from tfrec_zoo.config import list_options
 from tfrec_zoo.data.clicks.prepared_clicks import PreparedClicks
 from tfrec_zoo.experiments import ClickLogConfig, DLRMExperiment
 from tfrec_zoo.program import define_config_flags, resolve_config, run_program
-from tfrec_zoo.run_folder import RunFolder, open_run_folder
+from tfrec_zoo.run_folder import RunFolder
 from tfrec_zoo.trainers.click_data import (
     describe,
     prepare_into,
     resolve_preparation,
 )
+from tfrec_zoo.trainers.drivers.opening import open_driver, open_shared_folder, serve_where_asked
 from tfrec_zoo.trainers.gru4rec import RECIPES, format_metrics
 
 if TYPE_CHECKING:
@@ -50,11 +51,15 @@ def train() -> None:
     """Runs the program."""
     experiment = resolve_config(DLRMExperiment, RECIPES)
     check_flags(experiment)
+    serve_where_asked(experiment.distribution)
     if FLAGS.prepared:
         preparation = resolve_preparation(PreparedClicks(FLAGS.prepared), experiment.data)
         experiment = replace(experiment, data=preparation)
-    with open_run_folder(FLAGS.run_dir, experiment) as folder:
-        data = find_data(folder, experiment)
+    with (
+        open_driver(experiment.distribution) as driver,
+        open_shared_folder(driver, FLAGS.run_dir, experiment) as folder,
+    ):
+        data = PreparedClicks(driver.decide(lambda: str(find_data(folder, experiment).path)))
         logging.info("%s", describe(data))
         if "validation" not in data.parts:
             experiment.training.refuse_missing_validation()
@@ -66,12 +71,13 @@ def train() -> None:
             data.schema,
             data.part("train"),
             validation=data.part("validation") if "validation" in data.parts else None,
+            driver=driver,
         )
         metrics = train_in_folder(task, folder, experiment, data, FLAGS.init_from)
-        metrics |= evaluate(task, data)
-        folder.write_metrics(metrics)
-        if FLAGS.export_dir:
-            export(folder)
+        if driver.is_chief:
+            folder.write_metrics(metrics | evaluate(task, data))
+            if FLAGS.export_dir:
+                export(folder)
 
 
 def check_flags(experiment: DLRMExperiment) -> None:

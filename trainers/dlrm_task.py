@@ -1,6 +1,7 @@
 """DLRM as the engine sees it: its data, its step, its validation."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from absl import logging
@@ -21,6 +22,7 @@ from tfrec_zoo.trainers.click_evaluation import (
 )
 from tfrec_zoo.trainers.dlrm_step import DLRMStep
 from tfrec_zoo.trainers.dlrm_warm_start import warm_start
+from tfrec_zoo.trainers.drivers.local import LocalDriver
 from tfrec_zoo.trainers.table_budget import check_tables
 from tfrec_zoo.trainers.training_run import run_in_folder
 
@@ -44,6 +46,7 @@ class DLRMTask:
         table: ClickTable,
         *,
         validation: ClickTable | None = None,
+        driver: LocalDriver | None = None,
     ) -> None:
         """Builds the model and the batches.
 
@@ -52,35 +55,50 @@ class DLRMTask:
             schema: the features.
             table: the training examples.
             validation: the examples of `validate`; None: there is no validation.
+            driver: runs the steps; None: on this device.
 
         Raises:
             ValueError: the tables do not fit into memory, or there are no examples.
         """
+        self.driver = driver or LocalDriver()
         self.experiment = experiment
-        training = experiment.training
+        training, batches = experiment.training, experiment.batches
         check_tables(list_stores(experiment.model, schema), experiment.optimizer)
-        self.model = DLRM(experiment.model, schema, training.seed)
-        if experiment.model.click_rate_bias:
-            self.model.set_click_rate(click_rate(table))
-        self.step = DLRMStep(self.model, experiment)
-        self.scorer = ClickScorer(self.model)
+
+        def make_model() -> DLRM:
+            return DLRM(experiment.model, schema, training.seed)
+
+        with self.driver.scope():
+            self.model = make_model()
+            if experiment.model.click_rate_bias:
+                self.model.set_click_rate(click_rate(table))
+            self.step = DLRMStep(self.model, experiment)
+        self._evaluated = self.driver.copy_for_evaluation(self.model, make_model)
+        self.scorer = ClickScorer(self._evaluated)
+        batch_size = self.driver.divide(batches.batch_size, "batch_size")
         self._batches = ClickBatches(
             table,
             schema,
-            experiment.batches,
+            replace(batches, batch_size=batch_size),
             [store.locate for store in self.model.tables.stores],
             noise_width=self.model.noise_width,
             steps_per_block=training.steps_per_block,
             seed=training.seed,
         )
+        self.example_axes = self._batches.example_axes
         self.num_events = self._batches.num_examples
         self.fingerprint = f"{table.num_rows} examples, checksum {table.fingerprint}"
         self.has_validation = validation is not None
         self._table, self._validation = table, validation
 
-    def blocks(self, epoch: int, first_block: int) -> Iterator[Block]:
-        """Yields the training blocks of an epoch."""
-        return self._batches.blocks(epoch, first_block)
+    def blocks(self, epoch: int, first_block: int, stream: int = 0) -> Iterator[Block]:
+        """Yields the training blocks of a stream, to which they are dealt in turn."""
+        count = self.driver.num_streams
+        return self._batches.blocks(epoch, first_block * count + stream, count)
+
+    def refresh(self) -> None:
+        """Takes the trained weights into the model that is evaluated."""
+        self.driver.refresh(self.model, self._evaluated)
 
     def initial_states(self) -> tuple:
         """Returns nothing: a click has no history."""
@@ -128,6 +146,7 @@ def train_in_folder(
     def begin() -> None:
         if init_from:
             warm_start(task, data.vocabularies(), init_from)
-        copy_description(data, folder)
+        if task.driver.is_chief:
+            copy_description(data, folder)
 
     return run_in_folder(task, folder, experiment, begin)

@@ -11,14 +11,18 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from tfrec_zoo.data.block_dataset import BlockFeed
 from tfrec_zoo.experiments import TrainingConfig
 from tfrec_zoo.run_folder import RunFolder
-from tfrec_zoo.trainers.block_runner import make_block_runner
+from tfrec_zoo.trainers.drivers.local import LocalDriver
 from tfrec_zoo.trainers.profiler import StepProfiler
 from tfrec_zoo.trainers.progress import Progress
 from tfrec_zoo.trainers.scalars import write_scalar
-from tfrec_zoo.trainers.training_state import CheckpointedState, TrainingState, read_state
+from tfrec_zoo.trainers.training_state import (
+    CheckpointedState,
+    TrainingState,
+    read_lane_shape,
+    read_state,
+)
 
 States = tuple[tf.Tensor, ...]
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
@@ -31,9 +35,12 @@ class Task(Protocol):
     `optimizer`; `num_events` are an epoch's, called `unit` (`events`, `examples`) in what a run
     says; `fingerprint` tells one set of training data from another; `has_perplexity` says whether
     exp(loss) means something, `has_init_from` whether its program starts from other runs.
+    `example_axes` are the axes of the examples in the arrays of a block.
     """
 
     step: Any
+    driver: LocalDriver
+    example_axes: dict[str, int]
     num_events: int
     unit: str
     fingerprint: str
@@ -41,14 +48,19 @@ class Task(Protocol):
     has_init_from: bool
     has_validation: bool
 
-    def blocks(self, epoch: int, first_block: int) -> Iterator[dict[str, np.ndarray]]:
-        """Yields the blocks of an epoch from `first_block` on."""
+    def blocks(
+        self, epoch: int, first_block: int, stream: int = 0
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Yields the blocks of a driver's stream in an epoch, from its `first_block` on."""
 
     def initial_states(self) -> States:
-        """Returns the states at an epoch's start; empty for a model without."""
+        """Returns the states of all streams at an epoch's start; empty for a model without."""
 
     def begin_epoch(self, epoch: int) -> None:
         """Is called before an epoch's first step, and again where a run goes on from there."""
+
+    def refresh(self) -> None:
+        """Takes the trained weights into the model that the next two and others look at."""
 
     def check(self) -> None:
         """Raises ValueError, at the end of an epoch, where the model has learned nothing usable."""
@@ -74,10 +86,11 @@ class Trainer:
         self._task = task
         self._config = config
         self._folder = folder
-        self._run_block = make_block_runner(task.step, config.jit_compile)
-        self._feed = BlockFeed()
-        self._lane_states = task.initial_states()
-        self._stored = CheckpointedState(self._lane_states)
+        self._driver = task.driver
+        self._driver.take(task, config.jit_compile)
+        states = task.initial_states()
+        self._lane_states = self._driver.deal(states)
+        self._stored = CheckpointedState(states)
         self.state = TrainingState(data_fingerprint=task.fingerprint)
         self._checkpoint = tf.train.Checkpoint(
             model=task.step.model, optimizer=task.step.optimizer, state=self._stored
@@ -101,21 +114,27 @@ class Trainer:
         Raises:
             ValueError: the checkpoint cannot be continued or was trained on other data.
         """
-        checkpoint = self._last.latest_checkpoint
+        checkpoint = self._driver.decide(lambda: self._last.latest_checkpoint)
         if checkpoint:
             # First, since weights for other data may have other shapes.
             self._refuse_other_data(read_state(checkpoint).data_fingerprint)
+            self._refuse_other_lanes(checkpoint)
             self._checkpoint.restore(checkpoint).assert_consumed()
-            self.state, self._lane_states = self._stored.load()
+            self.state, states = self._stored.load()
+            self._lane_states = self._driver.deal(states)
             self._saved_at = self._position
-        elif self._best.latest_checkpoint:
+        if self._driver.is_chief:
+            self._drop_what_follows(checkpoint)
+        return bool(checkpoint)
+
+    def _drop_what_follows(self, checkpoint: str | None) -> None:
+        if not checkpoint and self._best.latest_checkpoint:
             shutil.rmtree(self._best.directory)
             self._best = self._manage_checkpoints("best", 1)
         lines = self._folder.load_metrics_log()
         kept = [line for line in lines if line["step"] <= self.state.step]
         if kept != lines:
             self._folder.write_metrics_log(kept)
-        return bool(checkpoint)
 
     def _refuse_other_data(self, fingerprint: str) -> None:
         if fingerprint != self._task.fingerprint:
@@ -126,17 +145,29 @@ class Trainer:
                 f"another --run_dir{start}"
             )
 
+    def _refuse_other_lanes(self, checkpoint: str) -> None:
+        for number, variable in enumerate(self._stored.lane_states):
+            shape = read_lane_shape(checkpoint, number)
+            if shape != variable.shape:
+                raise ValueError(
+                    f"the run in {self._folder.path} has {shape[0]} lanes in all, and now there "
+                    f"would be {variable.shape[0]}: continue it with as many workers as before"
+                )
+
     def restore_best(self) -> None:
         """Loads the weights of the best validation, where there was one."""
-        if self._best.latest_checkpoint:
-            status = self._checkpoint.restore(self._best.latest_checkpoint)
-            status.assert_existing_objects_matched()
+        best = self._driver.decide(lambda: self._best.latest_checkpoint)
+        if best:
+            self._checkpoint.restore(best).assert_existing_objects_matched()
+        self._task.refresh()
 
     def run(self) -> TrainingState:
         """Trains until it is done."""
         if self.is_done:
             return self.state
-        self._writer = tf.summary.create_file_writer(str(self._folder.tensorboard_path))
+        self._writer = tf.summary.create_noop_writer()
+        if self._driver.is_chief:
+            self._writer = tf.summary.create_file_writer(str(self._folder.tensorboard_path))
         try:
             with self._writer.as_default():
                 while not self.is_done:
@@ -167,11 +198,11 @@ class Trainer:
             self._task.unit,
         )
         try:
-            for block in self._feed(self._task.blocks(state.epoch, state.block)):
+            for blocks in self._driver.rounds(state.epoch, state.block):
                 # Before a block and never after the last one: what follows that is the epoch's end,
                 # which saves under the same number of steps.
                 self._maybe_save()
-                self._train_block(block, progress)
+                self._train_blocks(blocks, progress)
                 self._maybe_validate_within_epoch(progress)
                 if self.is_done:
                     return
@@ -179,13 +210,12 @@ class Trainer:
             progress.close()
         self._end_epoch(title, progress)
 
-    def _train_block(self, block: dict[str, tf.Tensor], progress: Progress) -> None:
+    def _train_blocks(self, blocks: Any, progress: Progress) -> None:
         state = self.state
-        num_steps = int(block["num_steps"])
+        num_steps = self._driver.num_steps(blocks)
         self._profiler.before(state.step + 1, state.step + num_steps)
         start = time.monotonic()
-        losses, num_events, self._lane_states = self._run_block(block, self._lane_states)
-        losses, num_events = losses.numpy()[:num_steps], int(num_events)
+        losses, num_events, self._lane_states = self._driver.run(blocks, self._lane_states)
         state.train_seconds += time.monotonic() - start
         self._refuse_nan(losses)
         state.block += 1
@@ -237,9 +267,10 @@ class Trainer:
             progress.events_per_second,
             self._task.unit,
         )
+        self._task.refresh()
         self._task.check()
         state.begin_epoch(state.epoch + 1)
-        self._lane_states = self._task.initial_states()
+        self._lane_states = self._driver.deal(self._task.initial_states())
         if self._task.has_validation and state.epoch % config.validate_every_epochs == 0:
             self._validate(line)
         else:
@@ -252,7 +283,8 @@ class Trainer:
         validated_step, metrics = self._validated
         is_new = validated_step != state.step
         if is_new:
-            metrics = self._task.validate()
+            self._task.refresh()
+            metrics = self._driver.decide(self._task.validate)
             self._validated = state.step, metrics
         self._log_line({**line, **{f"validation/{name}": v for name, v in metrics.items()}})
         # The epoch's end may come just after a validation within it, of the same weights.
@@ -272,11 +304,11 @@ class Trainer:
             logging.info("stopping early: no better for %d validations", state.bad_validations)
             state.is_stopped_early = True
         if is_best:
-            self._stored.store(state, self._lane_states)
-            self._best.save(checkpoint_number=state.step)
+            self._write_checkpoint(self._best)
 
     def _log_line(self, line: dict[str, Any]) -> None:
-        self._folder.append_metrics(line)
+        if self._driver.is_chief:
+            self._folder.append_metrics(line)
         for name, value in line.items():
             if isinstance(value, float):
                 tag = name if "/" in name else f"epoch/{name}"
@@ -285,20 +317,24 @@ class Trainer:
 
     def _maybe_save(self) -> None:
         every = self._config.checkpoint_every_steps
-        is_due = (
-            self._crossed(every)
-            if every
-            else (time.monotonic() - self._saved_time > SECONDS_BETWEEN_CHECKPOINTS)
-        )
+        is_due = self._crossed(every) if every else self._driver.decide(self._is_long_ago)
         if is_due:
             self._save()
 
     def _save(self) -> None:
         if self._saved_at == self._position:
             return
-        self._stored.store(self.state, self._lane_states)
-        self._last.save(checkpoint_number=self.state.step)
+        self._write_checkpoint(self._last)
         self._saved_at, self._saved_time = self._position, time.monotonic()
+
+    def _is_long_ago(self) -> bool:
+        return time.monotonic() - self._saved_time > SECONDS_BETWEEN_CHECKPOINTS
+
+    def _write_checkpoint(self, manager: tf.train.CheckpointManager) -> None:
+        states = self._driver.collect(self._lane_states)
+        if self._driver.is_chief:
+            self._stored.store(self.state, states)
+            manager.save(checkpoint_number=self.state.step)
 
     @property
     def _position(self) -> tuple[int, int]:

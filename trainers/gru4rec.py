@@ -21,7 +21,8 @@ from tfrec_zoo.data.sessions.session_log import (
 from tfrec_zoo.experiments import GRU4RecExperiment
 from tfrec_zoo.metrics.ranking import TIE_RULE_ALIASES, TIE_RULES
 from tfrec_zoo.program import define_config_flags, resolve_config, run_program
-from tfrec_zoo.run_folder import RunFolder, open_run_folder
+from tfrec_zoo.run_folder import RunFolder
+from tfrec_zoo.trainers.drivers.opening import open_driver, open_shared_folder, serve_where_asked
 from tfrec_zoo.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def train() -> None:
     """Runs the program."""
     experiment = resolve_config(GRU4RecExperiment, RECIPES)
     cut_offs = parse_cut_offs(FLAGS.k)
+    serve_where_asked(experiment.distribution)
     if not FLAGS.validation:
         experiment.training.refuse_missing_validation()
     log = read_log(FLAGS.train, experiment)
@@ -80,7 +82,10 @@ def train() -> None:
 
     from tfrec_zoo.trainers.gru4rec_task import GRU4RecTask, train_in_folder
 
-    with open_run_folder(FLAGS.run_dir, experiment) as folder:
+    with (
+        open_driver(experiment.distribution) as driver,
+        open_shared_folder(driver, FLAGS.run_dir, experiment) as folder,
+    ):
         task = GRU4RecTask(
             experiment,
             sessions,
@@ -88,13 +93,14 @@ def train() -> None:
             validation=held_out.get(FLAGS.validation),
             cut_offs=cut_offs,
             tie_rule=FLAGS.tie_rule,
+            driver=driver,
         )
         metrics = train_in_folder(task, folder, vocabulary, experiment, FLAGS.init_from)
-        tests = {path: held_out[path] for path in FLAGS.test}
-        metrics |= evaluate(task, tests, cut_offs)
-        folder.write_metrics(metrics)
-        if FLAGS.export_dir:
-            export(folder)
+        if driver.is_chief:
+            tests = {path: held_out[path] for path in FLAGS.test}
+            folder.write_metrics(metrics | evaluate(task, tests, cut_offs))
+            if FLAGS.export_dir:
+                export(folder)
 
 
 def extend_vocabulary(init_from: str, vocabulary: Vocabulary) -> Vocabulary:

@@ -11,17 +11,21 @@ import tensorflow as tf
 from absl import logging
 
 from tfrec_zoo.config import Config
-from tfrec_zoo.data.sessions.session_batches import Block, SessionBatches
+from tfrec_zoo.data.sessions.session_batches import EXAMPLE_AXES, Block, SessionBatches
 from tfrec_zoo.data.sessions.session_log import Sessions
 from tfrec_zoo.distributed_variables import write_rows
 from tfrec_zoo.experiments import GRU4RecExperiment
 from tfrec_zoo.export.restore import restore_gru4rec
 from tfrec_zoo.models.gru4rec import GRU4Rec, States
 from tfrec_zoo.run_folder import RunFolder
+from tfrec_zoo.trainers.drivers.local import LocalDriver
 from tfrec_zoo.trainers.gru4rec_step import GRU4RecStep
 from tfrec_zoo.trainers.session_evaluation import SessionRanker, evaluate_sessions
 from tfrec_zoo.trainers.training_run import run_in_folder
 from tfrec_zoo.vocabulary import Vocabulary
+
+# What the seeds of two streams differ by.
+_STREAM_SEED = 15_485_863
 
 
 class GRU4RecTask:
@@ -29,6 +33,7 @@ class GRU4RecTask:
 
     unit = "events"
     has_init_from = True
+    example_axes = EXAMPLE_AXES
 
     def __init__(
         self,
@@ -40,6 +45,7 @@ class GRU4RecTask:
         validation: Sessions | None = None,
         cut_offs: tuple[int, ...] = (20,),
         tie_rule: str = "pessimistic",
+        driver: LocalDriver | None = None,
     ) -> None:
         """Builds the model and the batches.
 
@@ -51,24 +57,39 @@ class GRU4RecTask:
             validation: the sessions of `validate`; None: there is no validation.
             cut_offs: of the validation metrics, in addition to that of the primary one.
             tie_rule: see `tfrec_zoo.metrics.ranking`.
+            driver: runs the steps; None: on this device.
+
+        Raises:
+            ValueError: the lanes cannot be divided among replicas, or there are fewer sessions
+                than the lanes of all workers.
         """
-        experiment = fit_lanes(experiment, sessions.num_sessions)
+        self.driver = driver or LocalDriver()
+        experiment = fit_lanes(experiment, sessions.num_sessions // self.driver.num_streams)
         self.experiment = experiment
         training = experiment.training
         counts = vocabulary.row_counts()
-        self.model = model or GRU4Rec(experiment.model, vocabulary.num_rows, training.seed)
-        self.step = GRU4RecStep(self.model, experiment, counts)
-        self._num_lanes = experiment.batches.num_lanes
-        self._batches = SessionBatches(
-            sessions,
-            counts,
-            experiment.batches,
-            noise_width=self.model.noise_width,
-            has_tied_inputs=self.model.input_table is None,
-            steps_per_block=training.steps_per_block,
-            seed=training.seed,
-        )
-        self.num_events = self._batches.num_events
+
+        def make_model() -> GRU4Rec:
+            return GRU4Rec(experiment.model, vocabulary.num_rows, training.seed)
+
+        with self.driver.scope():
+            self.model = model or make_model()
+            self.step = GRU4RecStep(self.model, experiment, counts)
+        self._evaluated = self.driver.copy_for_evaluation(self.model, make_model)
+        self._num_lanes = self.driver.divide(experiment.batches.num_lanes, "num_lanes")
+        self._streams = [
+            SessionBatches(
+                sessions.part(stream, self.driver.num_streams),
+                counts,
+                dataclasses.replace(experiment.batches, num_lanes=self._num_lanes),
+                noise_width=self.model.noise_width,
+                has_tied_inputs=self.model.input_table is None,
+                steps_per_block=training.steps_per_block,
+                seed=training.seed + _STREAM_SEED * stream,
+            )
+            for stream in range(self.driver.num_streams)
+        ]
+        self.num_events = sum(stream.num_events for stream in self._streams)
         self.fingerprint = _fingerprint(sessions, vocabulary)
         self.has_perplexity = experiment.loss.loss == "cross_entropy"
         self.has_validation = validation is not None
@@ -78,18 +99,22 @@ class GRU4RecTask:
         primary_cut_off = int(training.primary_metric.partition("@")[2])
         self._cut_offs = tuple(sorted({*cut_offs, primary_cut_off}))
         self._tie_rule = tie_rule
-        self.ranker = SessionRanker(self.model)
+        self.ranker = SessionRanker(self._evaluated)
 
-    def blocks(self, epoch: int, first_block: int) -> Iterator[Block]:
-        """Yields the training blocks of an epoch."""
-        return self._batches.blocks(epoch, first_block)
+    def blocks(self, epoch: int, first_block: int, stream: int = 0) -> Iterator[Block]:
+        """Yields the training blocks of a stream: a part of the sessions, in lanes of its own."""
+        return self._streams[stream].blocks(epoch, first_block)
 
     def initial_states(self) -> States:
         """Returns zeros: no lane has seen a click."""
-        return self.model.initial_state(self._num_lanes)
+        return self.model.initial_state(self._num_lanes * self.driver.num_streams)
 
     def begin_epoch(self, epoch: int) -> None:
         """Does nothing: an epoch begins where the one before has ended."""
+
+    def refresh(self) -> None:
+        """Takes the trained weights into the model that is evaluated."""
+        self.driver.refresh(self.model, self._evaluated)
 
     def check(self) -> None:
         """Accepts every model: the engine has looked at the losses."""
@@ -129,7 +154,8 @@ def train_in_folder(
     def begin() -> None:
         if init_from:
             warm_start(task, init_from)
-        vocabulary.save(folder.vocabulary_path)
+        if task.driver.is_chief:
+            vocabulary.save(folder.vocabulary_path)
 
     return run_in_folder(task, folder, experiment, begin)
 

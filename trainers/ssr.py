@@ -15,7 +15,8 @@ from absl import flags, logging
 
 from tfrec_zoo.experiments import SSRExperiment
 from tfrec_zoo.program import define_config_flags, resolve_config, run_program
-from tfrec_zoo.run_folder import RunFolder, open_run_folder
+from tfrec_zoo.run_folder import RunFolder
+from tfrec_zoo.trainers.drivers.opening import open_driver, open_shared_folder, serve_where_asked
 from tfrec_zoo.trainers.gru4rec import (
     RECIPES,
     define_metric_flags,
@@ -44,11 +45,15 @@ def train() -> None:
     experiment = resolve_config(SSRExperiment, RECIPES)
     check_data_flags(experiment)
     cut_offs = parse_cut_offs(FLAGS.k)
+    serve_where_asked(experiment.distribution)
     data = load_news(experiment)
 
     from tfrec_zoo.trainers.ssr_task import SSRTask, train_in_folder
 
-    with open_run_folder(FLAGS.run_dir, experiment) as folder:
+    with (
+        open_driver(experiment.distribution) as driver,
+        open_shared_folder(driver, FLAGS.run_dir, experiment) as folder,
+    ):
         task = SSRTask(
             experiment,
             data.catalogue,
@@ -57,12 +62,13 @@ def train() -> None:
             exposures=data.exposures,
             cut_offs=cut_offs,
             tie_rule=FLAGS.tie_rule,
+            driver=driver,
         )
         metrics = train_in_folder(task, folder, data.catalogue, experiment)
-        metrics |= evaluate(task, data, cut_offs)
-        folder.write_metrics(metrics)
-        if FLAGS.export_dir:
-            export(folder)
+        if driver.is_chief:
+            folder.write_metrics(metrics | evaluate(task, data, cut_offs))
+            if FLAGS.export_dir:
+                export(folder)
 
 
 def evaluate(task: SSRTask, data: NewsData, cut_offs: tuple[int, ...]) -> dict[str, Any]:

@@ -2,16 +2,18 @@
 
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from tfrec_zoo.data.news.exposures import Exposures
 from tfrec_zoo.data.news.held_out import HeldOut
-from tfrec_zoo.data.news.history_batches import Block, HistoryBatches
+from tfrec_zoo.data.news.history_batches import EXAMPLE_AXES, Block, HistoryBatches
 from tfrec_zoo.data.news.item_catalogue import ItemCatalogue
 from tfrec_zoo.data.news.training_examples import TrainingExamples
 from tfrec_zoo.experiments import SSRExperiment
 from tfrec_zoo.models.ssr import SSR
 from tfrec_zoo.run_folder import RunFolder
+from tfrec_zoo.trainers.drivers.local import LocalDriver
 from tfrec_zoo.trainers.history_evaluation import (
     HistoryRanker,
     evaluate_held_out,
@@ -26,6 +28,7 @@ class SSRTask:
 
     unit = "examples"
     has_init_from = False
+    example_axes = EXAMPLE_AXES
 
     def __init__(
         self,
@@ -37,6 +40,7 @@ class SSRTask:
         exposures: Exposures | None = None,
         cut_offs: tuple[int, ...] = (20,),
         tie_rule: str = "pessimistic",
+        driver: LocalDriver | None = None,
     ) -> None:
         """Builds the model and the batches.
 
@@ -48,21 +52,30 @@ class SSRTask:
             exposures: how much items were being shown, see `HistoryRanker`.
             cut_offs: of the validation metrics, in addition to that of the primary one.
             tie_rule: see `tfrec_zoo.metrics.ranking`.
+            driver: runs the steps; None: on this device.
 
         Raises:
             ValueError: the model needs times that there are not, or the primary metric cannot be
                 measured on the validation data.
         """
+        self.driver = driver or LocalDriver()
         self.experiment = experiment
-        training = experiment.training
+        training, batches = experiment.training, experiment.batches
         if validation is not None:
             refuse_unmeasured(training.primary_metric, validation)
-        self.model = SSR(experiment.model, catalogue.schema, training.seed)
-        self.step = SSRStep(self.model, experiment)
+
+        def make_model() -> SSR:
+            return SSR(experiment.model, catalogue.schema, training.seed)
+
+        with self.driver.scope():
+            self.model = make_model()
+            self.step = SSRStep(self.model, experiment)
+        self._evaluated = self.driver.copy_for_evaluation(self.model, make_model)
+        batch_size = self.driver.divide(batches.batch_size, "batch_size")
         self._batches = HistoryBatches(
             examples,
             catalogue,
-            experiment.batches,
+            replace(batches, batch_size=batch_size),
             [store.locate for store in self.model.tables.stores],
             has_ages=self.model.age_scores is not None,
             noise_width=self.model.noise_width,
@@ -81,15 +94,20 @@ class SSRTask:
         self._cut_offs = tuple(sorted({*cut_offs, *training.primary_cut_offs}))
         self._tie_rule = tie_rule
         self.ranker = HistoryRanker(
-            self.model,
+            self._evaluated,
             catalogue,
             exclude_history=experiment.data.exclude_history,
             exposures=exposures,
         )
 
-    def blocks(self, epoch: int, first_block: int) -> Iterator[Block]:
-        """Yields the training blocks of an epoch."""
-        return self._batches.blocks(epoch, first_block)
+    def blocks(self, epoch: int, first_block: int, stream: int = 0) -> Iterator[Block]:
+        """Yields the training blocks of a stream, to which they are dealt in turn."""
+        count = self.driver.num_streams
+        return self._batches.blocks(epoch, first_block * count + stream, count)
+
+    def refresh(self) -> None:
+        """Takes the trained weights into the model that is evaluated."""
+        self.driver.refresh(self.model, self._evaluated)
 
     def initial_states(self) -> tuple:
         """Returns nothing: an example holds its whole history."""
@@ -118,4 +136,9 @@ def train_in_folder(
         catalogue: the items, which become part of the run.
         experiment: as it was asked for.
     """
-    return run_in_folder(task, folder, experiment, lambda: catalogue.save(folder.catalogue_path))
+
+    def begin() -> None:
+        if task.driver.is_chief:
+            catalogue.save(folder.catalogue_path)
+
+    return run_in_folder(task, folder, experiment, begin)

@@ -23,7 +23,7 @@ def run_in_folder(
         folder: opened with `experiment`.
         experiment: as it was asked for.
         begin: is called where there is no run to continue, before the first step: writes what
-            belongs to the run, and sets other initial weights.
+            belongs to the run, if this process is the chief, and sets other initial weights.
 
     Returns:
         The numbers of the run, see `Trainer.summarize`.
@@ -41,7 +41,8 @@ def run_in_folder(
             logging.info("continuing in epoch %d after step %d", state.epoch + 1, state.step)
     else:
         begin()
-    folder.update_config(experiment)
+    if task.driver.is_chief:
+        folder.update_config(experiment)
     trainer.run()
     trainer.restore_best()
     return trainer.summarize()

@@ -69,6 +69,12 @@ def read_state(checkpoint: str) -> TrainingState:
     return TrainingState(**json.loads(text))
 
 
+def read_lane_shape(checkpoint: str, layer: int) -> tuple[int, ...]:
+    """Returns the shape of the lanes' states of a layer in a checkpoint, [lanes, H]."""
+    name = f"state/lane_states/{layer}/.ATTRIBUTES/VARIABLE_VALUE"
+    return tuple(tf.train.load_checkpoint(checkpoint).get_variable_to_shape_map()[name])
+
+
 class CheckpointedState(tf.Module):
     """A `TrainingState` and the lanes' states as variables, for `tf.train.Checkpoint`."""
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfrec_zoo.experiments import GRU4RecExperiment, SessionTrainingConfig
 from tfrec_zoo.run_folder import open_run_folder
+from tfrec_zoo.trainers.drivers.local import LocalDriver
 from tfrec_zoo.trainers.engine import Trainer
 
 STEPS_PER_BLOCK = 2
@@ -33,13 +34,13 @@ class GivenTask:
     has_init_from = True
 
     def __init__(self, losses=(3.0, 2.0, 1.0), validations=None):
-        self.step = CountingStep()
+        self.step, self.driver = CountingStep(), LocalDriver()
         self.losses, self.num_events = losses, len(losses)
         self.has_validation = validations is not None
         self._validations = iter(validations or ())
         self.validated_steps = []
 
-    def blocks(self, epoch, first_block):
+    def blocks(self, epoch, first_block, stream=0):
         blocks = []
         for first in range(0, len(self.losses), STEPS_PER_BLOCK):
             losses = self.losses[first : first + STEPS_PER_BLOCK]
@@ -58,6 +59,9 @@ class GivenTask:
         return ()
 
     def begin_epoch(self, epoch):
+        pass
+
+    def refresh(self):
         pass
 
     def check(self):

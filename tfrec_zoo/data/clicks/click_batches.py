@@ -82,13 +82,19 @@ class ClickBatches:
         """Examples of an epoch."""
         return self._table.num_rows
 
-    def blocks(self, epoch: int, first_block: int = 0) -> Iterator[Block]:
-        """Yields the blocks of an epoch, counted from 0, from `first_block` on."""
+    @property
+    def example_axes(self) -> dict[str, int]:
+        """The axis of the examples, of each array of a block that has one."""
+        names = ["is_valid", "labels", "weights", "dense", "row_weights", "noise"]
+        return dict.fromkeys([*names, *map("column_of_{}".format, range(len(self._locates)))], 2)
+
+    def blocks(self, epoch: int, first_block: int = 0, stride: int = 1) -> Iterator[Block]:
+        """Yields each `stride`-th block of an epoch, counted from 0, from `first_block` on."""
         size = self.steps_per_block * self._step_rows
         order = EpochOrder(
             self.num_examples, self.config.shuffle_window, (self._seed, _ORDER, epoch)
         )
-        for index in range(first_block, -(-self.num_examples // size)):
+        for index in range(first_block, -(-self.num_examples // size), stride):
             start, stop = index * size, min((index + 1) * size, self.num_examples)
             if self.config.shuffle:
                 examples = self._table.take(order.piece(start, stop))

@@ -15,6 +15,13 @@ Block = dict[str, np.ndarray]
 # From rows int32 [n, S] and their weights float [n, S] or None to rows of a store, int32 [n, L].
 Locate = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
 
+# The axis of the examples, of each array of a block that has one.
+EXAMPLE_AXES = {
+    **dict.fromkeys(
+        ("is_valid", "weights", "lengths", "history", "target_column", "times", "noise"), 1
+    ),
+    **dict.fromkeys(("negative_column", "shown_column"), 2),
+}
 # Keys that keep the random numbers of one seed apart.
 _ORDER, _BLOCK = 1, 2
 # Histories are padded to one of few widths, each four times the one before.
@@ -102,10 +109,10 @@ class HistoryBatches:
         """Examples of an epoch."""
         return self._examples.num_examples
 
-    def blocks(self, epoch: int, first_block: int = 0) -> Iterator[Block]:
-        """Yields the blocks of an epoch, counted from 0, from `first_block` on."""
+    def blocks(self, epoch: int, first_block: int = 0, stride: int = 1) -> Iterator[Block]:
+        """Yields each `stride`-th block of an epoch, counted from 0, from `first_block` on."""
         for index, piece in enumerate(self._cut(epoch)):
-            if index >= first_block:
+            if index >= first_block and (index - first_block) % stride == 0:
                 rng = np.random.default_rng((self._seed, _BLOCK, epoch, index))
                 yield self._make_block(*piece, rng)
 

@@ -18,6 +18,10 @@ from tfrec_zoo.data.step_columns import count_columns, find_columns, take_rows
 
 Block = dict[str, np.ndarray]
 
+# The axis of the lanes, of each array of a block that has one.
+EXAMPLE_AXES = dict.fromkeys(
+    ("is_first", "is_valid", "item_column", "target_column", "negative_column", "noise"), 2
+)
 # What a random number is for: keeps the streams of one seed apart.
 _ORDER, _NEGATIVES, _NOISE = 0, 1, 2
 

@@ -187,7 +187,17 @@ class Sessions:
         if num_sessions >= self.num_sessions:
             return self
         rng = np.random.default_rng(seed)
-        chosen = np.sort(rng.choice(self.num_sessions, num_sessions, replace=False))
+        return self._choose(np.sort(rng.choice(self.num_sessions, num_sessions, replace=False)))
+
+    def part(self, number: int, count: int) -> "Sessions":
+        """Returns one of `count` parts: every `count`-th session, from session `number` on.
+
+        Each part is spread over the whole log, in its order.
+        """
+        return self if count == 1 else self._choose(np.arange(number, self.num_sessions, count))
+
+    def _choose(self, chosen: np.ndarray) -> "Sessions":
+        """Returns the sessions of these numbers."""
         lengths = self.lengths[chosen]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         clicks = np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], lengths)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrec_zoo.trainers.block_runner import make_block_runner
+from tfrec_zoo.trainers.drivers.block_runner import make_block_runner
 
 CAPACITY, NUM_LANES = 5, 3
 

@@ -1,0 +1,1 @@
+"""How blocks of steps are run: on one device, on replicas in step, or by parameter servers."""

@@ -1,0 +1,177 @@
+"""The tasks of a cluster, as the environment describes them. Free of TensorFlow but for resolvers.
+
+`TF_CONFIG` holds JSON: who listens where, and which of them this process is.
+
+    {"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}
+
+Replicas in step are `worker` tasks, with or without a `chief`; the chief, or else worker 0, writes
+the run folder. Parameter servers are `ps`, what trains is `worker`, and the `chief` coordinates.
+"""
+
+import json
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tfrec_zoo.distribution_config import DistributionConfig
+
+_EXAMPLES = {
+    "multi_worker": '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": '
+    '"worker", "index": 0}}',
+    "parameter_server": '{"cluster": {"chief": ["host0:2222"], "worker": ["host1:2222"], "ps": '
+    '["host2:2222"]}, "task": {"type": "chief", "index": 0}}',
+}
+_KUBERNETES_PORT = 2222
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The tasks of a job, by type, and which one this process is."""
+
+    tasks: Mapping[str, list[str]]
+    task_type: str
+    task_index: int
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this task writes the run folder."""
+        if "chief" in self.tasks:
+            return self.task_type == "chief"
+        return self.task_type == "worker" and self.task_index == 0
+
+    @property
+    def is_server(self) -> bool:
+        """Whether this task waits for what a coordinator sends."""
+        return "ps" in self.tasks and self.task_type in ("worker", "ps")
+
+    def to_json(self) -> str:
+        """Returns the value of `TF_CONFIG`."""
+        task = {"type": self.task_type, "index": self.task_index}
+        return json.dumps({"cluster": dict(self.tasks), "task": task})
+
+    def list_silent_tasks(self) -> list[str]:
+        """Returns the tasks, as `worker 1 (host:port)`, where nobody listens."""
+        return [
+            f"{kind} {index} ({address})"
+            for kind, addresses in self.tasks.items()
+            for index, address in enumerate(addresses)
+            if not _is_listening(address)
+        ]
+
+
+def find_cluster(config: DistributionConfig) -> Cluster:
+    """Returns the cluster that this process belongs to.
+
+    Raises:
+        ValueError: there is none, or its description is broken or not for this strategy.
+    """
+    find = {"tf_config": _read_tf_config, "slurm": _ask_slurm, "kubernetes": _ask_kubernetes}
+    cluster = find[config.cluster](config)
+    if config.strategy == "multi_worker" and "ps" in cluster.tasks:
+        raise ValueError(
+            "the cluster has ps tasks, which belong to strategy=parameter_server, got "
+            "strategy=multi_worker"
+        )
+    missing = {"chief", "worker", "ps"} - set(cluster.tasks)
+    if config.strategy == "parameter_server" and missing:
+        raise ValueError(
+            "strategy=parameter_server needs a chief, which coordinates, workers and ps tasks, got "
+            f"no {' and no '.join(sorted(missing))}: expected such as "
+            f"TF_CONFIG='{_EXAMPLES['parameter_server']}'"
+        )
+    return cluster
+
+
+def _read_tf_config(config: DistributionConfig) -> Cluster:
+    text = os.environ.get("TF_CONFIG", "")
+    example = _EXAMPLES[config.strategy]
+    if not text:
+        raise ValueError(
+            f"strategy={config.strategy} needs a cluster: set TF_CONFIG in each task, such as "
+            f"'{example}', or let tfrec-launch do so"
+        )
+    try:
+        return parse_tf_config(text)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"TF_CONFIG is malformed ({error or type(error).__name__}), got {text!r}: expected "
+            f"such as '{example}'"
+        ) from None
+
+
+def parse_tf_config(text: str) -> Cluster:
+    """Returns what the value of `TF_CONFIG` says; an error of any kind where it is malformed."""
+    values = json.loads(text)
+    task = values["task"]
+    cluster = Cluster(dict(values["cluster"]), str(task["type"]), int(task["index"]))
+    for kind, addresses in cluster.tasks.items():
+        if not isinstance(addresses, list) or not all(map(_is_address, addresses)):
+            raise ValueError(f"{kind} must be a list of host:port, got {addresses!r}")
+    addresses = cluster.tasks.get(cluster.task_type)
+    if addresses is None or not 0 <= cluster.task_index < len(addresses):
+        raise ValueError(f"the cluster has no task {cluster.task_type} {cluster.task_index}")
+    return cluster
+
+
+def _is_address(text: object) -> bool:
+    return isinstance(text, str) and text.rpartition(":")[2].isdecimal() and ":" in text
+
+
+def _is_listening(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=2.0):
+            return True
+    except OSError:
+        return False
+
+
+def _ask_slurm(config: DistributionConfig) -> Cluster:
+    """Returns the tasks of a Slurm step; with servers: the coordinator, the servers, the rest."""
+    num_tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "0"))
+    num_others = 1 + config.num_servers
+    has_servers = config.strategy == "parameter_server"
+    least = num_others + 1 if has_servers else 1
+    if num_tasks < least:
+        raise ValueError(
+            f"cluster=slurm needs a step of at least {least} tasks (srun), got "
+            f"{num_tasks or 'none: SLURM_STEP_NUM_TASKS is not set'}"
+        )
+    from tensorflow.distribute.cluster_resolver import SlurmClusterResolver
+
+    jobs = {"worker": num_tasks}
+    if has_servers:
+        jobs = {"chief": 1, "ps": config.num_servers, "worker": num_tasks - num_others}
+    resolver = SlurmClusterResolver(jobs=jobs)
+    return Cluster(resolver.cluster_spec().as_dict(), *resolver.get_task_info())
+
+
+def _ask_kubernetes(config: DistributionConfig) -> Cluster:
+    """Returns the running pods with a label `tfrec-task` of `chief`, `worker` or `ps`."""
+    own_address = os.environ.get("POD_IP")
+    if not own_address:
+        raise ValueError(
+            "cluster=kubernetes needs the pod's address in POD_IP (fieldPath: status.podIP)"
+        )
+    try:
+        import kubernetes  # noqa: F401
+    except ImportError:
+        raise ValueError(
+            "cluster=kubernetes needs the package kubernetes: pip install kubernetes"
+        ) from None
+    from tensorflow.distribute.cluster_resolver import KubernetesClusterResolver
+
+    kinds = ["worker"]
+    if config.strategy == "parameter_server":
+        kinds = ["chief", "ps", "worker"]
+    resolver = KubernetesClusterResolver(
+        {kind: [f"tfrec-task={kind}"] for kind in kinds}, tf_server_port=_KUBERNETES_PORT
+    )
+    # All tasks must see the same order, whichever the pods were listed in.
+    tasks = {kind: sorted(found) for kind, found in resolver.cluster_spec().as_dict().items()}
+    for kind, addresses in tasks.items():
+        for index, address in enumerate(addresses):
+            if address.rpartition(":")[0] == own_address:
+                return Cluster(tasks, kind, index)
+    raise ValueError(f"no pod with a label tfrec-task has the address {own_address} of POD_IP")

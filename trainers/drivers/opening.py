@@ -1,0 +1,205 @@
+"""Opens the driver that a configuration asks for, and the run folder that its tasks share."""
+
+import contextlib
+import os
+import secrets
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from absl import logging
+
+from tfrec_zoo.config import Config
+from tfrec_zoo.distribution_config import DistributionConfig
+from tfrec_zoo.program import EXIT_TASK_LOST, TaskLostError, report_error
+from tfrec_zoo.run_folder import RunFolder, open_run_folder
+from tfrec_zoo.trainers.drivers.cluster import Cluster, find_cluster
+
+# Functions of several machines wait inside of operations, each in a thread of its own.
+_WAITING_THREADS = 16
+_TOKEN_NAME = ".cluster"
+
+
+def serve_where_asked(config: DistributionConfig) -> None:
+    """Never returns in a task that only does what a coordinator sends; else returns at once."""
+    if config.strategy != "parameter_server":
+        return
+    cluster = find_cluster(config)
+    if not cluster.is_server:
+        return
+    import tensorflow as tf
+
+    options = tf.compat.v1.ConfigProto(inter_op_parallelism_threads=_WAITING_THREADS)
+    server = tf.distribute.Server(
+        dict(cluster.tasks),
+        job_name=cluster.task_type,
+        task_index=cluster.task_index,
+        protocol="grpc",
+        config=options,
+    )
+    logging.info("%s %d is ready", cluster.task_type, cluster.task_index)
+    server.join()
+
+
+@contextlib.contextmanager
+def open_driver(config: DistributionConfig) -> Iterator[Any]:
+    """Opens the driver of a strategy, for the body of a program.
+
+    A task of a cluster ends its process behind the body, by the exit code of its program: Python's
+    own end would wait for tasks that may be gone.
+
+    Yields:
+        A `LocalDriver`, or one of another kind.
+
+    Raises:
+        ValueError: there is no such cluster.
+    """
+    if config.strategy in ("default", "mirrored"):
+        yield _open_local(config)
+        return
+    cluster = find_cluster(config)
+    try:
+        os.environ["TF_CONFIG"] = cluster.to_json()
+        if not cluster.is_chief:
+            logging.set_verbosity(logging.WARNING)
+        with _deadline(cluster, config.cluster_timeout):
+            driver = _open_cluster(config, cluster)
+        with driver.watch():
+            yield driver
+            # Nobody leaves before the last: a task that is gone ends the others.
+            driver.decide(lambda: None)
+    except BaseException as error:
+        _leave(_report(error))
+    _leave(0)
+
+
+def _report(error: BaseException) -> int:
+    try:
+        return report_error(error)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+
+
+def _leave(code: int) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _open_local(config: DistributionConfig) -> Any:
+    import tensorflow as tf
+
+    from tfrec_zoo.trainers.drivers.local import LocalDriver
+    from tfrec_zoo.trainers.drivers.replicas import ReplicaDriver
+
+    if config.strategy == "default":
+        return LocalDriver()
+    devices = tf.config.list_physical_devices("GPU")
+    if config.num_devices > len(devices) > 0:
+        raise ValueError(f"num_devices={config.num_devices}, and there are {len(devices)} GPUs")
+    if devices:
+        names = [f"GPU:{number}" for number in range(config.num_devices or len(devices))]
+        strategy = tf.distribute.MirroredStrategy(names)
+    else:
+        count = config.num_devices or os.cpu_count() or 1
+        _split_processor(count)
+        # The default is made for one strategy a process, and for graphics cards.
+        strategy = tf.distribute.MirroredStrategy(
+            [f"CPU:{number}" for number in range(count)], tf.distribute.ReductionToOneDevice()
+        )
+    return ReplicaDriver(strategy, share_negatives=config.share_negatives)
+
+
+def _split_processor(count: int) -> None:
+    import tensorflow as tf
+
+    if len(tf.config.list_logical_devices("CPU")) == count:
+        return
+    processor = tf.config.list_physical_devices("CPU")[0]
+    parts = [tf.config.LogicalDeviceConfiguration() for _ in range(count)]
+    tf.config.set_logical_device_configuration(processor, parts)
+
+
+def _open_cluster(config: DistributionConfig, cluster: Cluster) -> Any:
+    import tensorflow as tf
+
+    from tfrec_zoo.trainers.drivers.replicas import ReplicaDriver
+    from tfrec_zoo.trainers.drivers.servers import ServerDriver
+
+    if config.strategy == "multi_worker":
+        return ReplicaDriver(
+            tf.distribute.MultiWorkerMirroredStrategy(),
+            share_negatives=config.share_negatives,
+            is_chief=cluster.is_chief,
+        )
+    tf.config.threading.set_inter_op_parallelism_threads(_WAITING_THREADS)
+    resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    return ServerDriver(
+        tf.distribute.ParameterServerStrategy(resolver),
+        num_workers=len(cluster.tasks["worker"]),
+        num_servers=len(cluster.tasks["ps"]),
+        max_shards=config.max_shards,
+        min_shard_bytes=config.min_shard_bytes,
+    )
+
+
+@contextlib.contextmanager
+def _deadline(cluster: Cluster, seconds: float) -> Iterator[None]:
+    """Ends the process where the body, which waits for other tasks, takes too long."""
+
+    def end() -> None:
+        silent = ", ".join(cluster.list_silent_tasks()) or "none that nobody listens for"
+        text = (
+            f"the cluster was not complete after {seconds:g} s; tasks that do not answer: {silent}"
+        )
+        report_error(TaskLostError(text))
+        _leave(EXIT_TASK_LOST)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextlib.contextmanager
+def open_shared_folder(driver: Any, path: str, config: Config) -> Iterator[RunFolder]:
+    """Opens a run folder: the chief to write, the others to read.
+
+    Raises:
+        ValueError: see `open_run_folder`; or the tasks do not see the same folder.
+    """
+    if driver.is_chief:
+        with open_run_folder(path, config) as folder:
+            token = folder.path / _TOKEN_NAME
+            try:
+                driver.decide(lambda: _write_token(token))
+                driver.check_shared(token)
+                yield folder
+            finally:
+                token.unlink(missing_ok=True)
+        return
+    _check_token(Path(path), driver.decide(lambda: ""))
+    driver.check_shared(Path(path) / _TOKEN_NAME)
+    yield RunFolder(Path(path))
+
+
+def _write_token(path: Path) -> str:
+    path.write_text(secrets.token_hex(), encoding="utf-8")
+    return path.read_text(encoding="utf-8")
+
+
+def _check_token(folder: Path, token: str) -> None:
+    path = folder / _TOKEN_NAME
+    found = path.read_text(encoding="utf-8") if path.exists() else None
+    if found != token:
+        raise ValueError(
+            f"the tasks do not share the run folder {folder}: the chief has written to it, and "
+            "this task cannot see it; use a folder on storage that all of them have"
+        )
