@@ -182,13 +182,11 @@ def repeat_graph(path: Path) -> None:
 
 
 def change_weights(path: Path) -> None:
-    """Changes the table of the items, that of the graph's clicks and Python's, by a little."""
+    """Changes by a little the table that the graph scores items by, not the one that Python reads."""
     prefix = str(path / "variables" / "variables")
     reader = tf.train.load_checkpoint(prefix)
     tensors = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    tables = [name for name, value in tensors.items() if np.shape(value) == (41, 7)]
-    assert len(tables) == 1
-    tensors[tables[0]] = tensors[tables[0]] + np.float32(0.01)
+    tensors["columns/.ATTRIBUTES/VARIABLE_VALUE"] += np.float32(0.01)
     names = list(tensors)
     shutil.rmtree(path / "variables")
     tf.raw_ops.SaveV2(
