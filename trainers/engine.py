@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import shutil
 import time
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -13,16 +12,12 @@ from absl import logging
 
 from tfrec_zoo.experiments import TrainingConfig
 from tfrec_zoo.run_folder import RunFolder
+from tfrec_zoo.trainers.checkpoints import RunCheckpoints
 from tfrec_zoo.trainers.drivers.local import LocalDriver
 from tfrec_zoo.trainers.profiler import StepProfiler
 from tfrec_zoo.trainers.progress import Progress
 from tfrec_zoo.trainers.scalars import write_scalar
-from tfrec_zoo.trainers.training_state import (
-    CheckpointedState,
-    TrainingState,
-    read_lane_shape,
-    read_state,
-)
+from tfrec_zoo.trainers.training_state import TrainingState
 
 States = tuple[tf.Tensor, ...]
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
@@ -88,23 +83,13 @@ class Trainer:
         self._folder = folder
         self._driver = task.driver
         self._driver.take(task, config.jit_compile)
-        states = task.initial_states()
-        self._lane_states = self._driver.deal(states)
-        self._stored = CheckpointedState(states)
+        self._lane_states = self._driver.deal(task.initial_states())
         self.state = TrainingState(data_fingerprint=task.fingerprint)
-        self._checkpoint = tf.train.Checkpoint(
-            model=task.step.model, optimizer=task.step.optimizer, state=self._stored
-        )
-        self._last = self._manage_checkpoints("last", config.keep_checkpoints)
-        self._best = self._manage_checkpoints("best", 1)
+        self._checkpoints = RunCheckpoints(task, folder, config.keep_checkpoints)
         self._block_steps, self._last_loss = 0, math.nan
         self._validated: tuple[int, dict[str, float]] = (-1, {})
         self._saved_at, self._saved_time = (-1, -1), time.monotonic()
         self._profiler = StepProfiler(config.profile_steps, str(folder.tensorboard_path))
-
-    def _manage_checkpoints(self, name: str, max_to_keep: int) -> tf.train.CheckpointManager:
-        path = str(self._folder.checkpoints_path / name)
-        return tf.train.CheckpointManager(self._checkpoint, path, max_to_keep)
 
     def restore(self) -> bool:
         """Goes back to the last checkpoint; returns whether there was one.
@@ -114,51 +99,19 @@ class Trainer:
         Raises:
             ValueError: the checkpoint cannot be continued or was trained on other data.
         """
-        checkpoint = self._driver.decide(lambda: self._last.latest_checkpoint)
-        if checkpoint:
-            # First, since weights for other data may have other shapes.
-            self._refuse_other_data(read_state(checkpoint).data_fingerprint)
-            self._refuse_other_lanes(checkpoint)
-            self._checkpoint.restore(checkpoint).assert_consumed()
-            self.state, states = self._stored.load()
-            self._lane_states = self._driver.deal(states)
+        restored = self._checkpoints.restore_last()
+        if restored:
+            self.state, self._lane_states = restored
             self._saved_at = self._position
-        if self._driver.is_chief:
-            self._drop_what_follows(checkpoint)
-        return bool(checkpoint)
-
-    def _drop_what_follows(self, checkpoint: str | None) -> None:
-        if not checkpoint and self._best.latest_checkpoint:
-            shutil.rmtree(self._best.directory)
-            self._best = self._manage_checkpoints("best", 1)
         lines = self._folder.load_metrics_log()
         kept = [line for line in lines if line["step"] <= self.state.step]
-        if kept != lines:
+        if self._driver.is_chief and kept != lines:
             self._folder.write_metrics_log(kept)
-
-    def _refuse_other_data(self, fingerprint: str) -> None:
-        if fingerprint != self._task.fingerprint:
-            start = ", with --init_from to start from that run" if self._task.has_init_from else ""
-            raise ValueError(
-                f"the run in {self._folder.path} was trained on other data "
-                f"({fingerprint}; now: {self._task.fingerprint}): give the same data, or choose "
-                f"another --run_dir{start}"
-            )
-
-    def _refuse_other_lanes(self, checkpoint: str) -> None:
-        for number, variable in enumerate(self._stored.lane_states):
-            shape = read_lane_shape(checkpoint, number)
-            if shape != variable.shape:
-                raise ValueError(
-                    f"the run in {self._folder.path} has {shape[0]} lanes in all, and now there "
-                    f"would be {variable.shape[0]}: continue it with as many workers as before"
-                )
+        return restored is not None
 
     def restore_best(self) -> None:
         """Loads the weights of the best validation, where there was one."""
-        best = self._driver.decide(lambda: self._best.latest_checkpoint)
-        if best:
-            self._checkpoint.restore(best).assert_existing_objects_matched()
+        self._checkpoints.restore_best()
         self._task.refresh()
 
     def run(self) -> TrainingState:
@@ -304,7 +257,7 @@ class Trainer:
             logging.info("stopping early: no better for %d validations", state.bad_validations)
             state.is_stopped_early = True
         if is_best:
-            self._write_checkpoint(self._best)
+            self._checkpoints.save_best(state, self._lane_states)
 
     def _log_line(self, line: dict[str, Any]) -> None:
         if self._driver.is_chief:
@@ -324,17 +277,11 @@ class Trainer:
     def _save(self) -> None:
         if self._saved_at == self._position:
             return
-        self._write_checkpoint(self._last)
+        self._checkpoints.save_last(self.state, self._lane_states)
         self._saved_at, self._saved_time = self._position, time.monotonic()
 
     def _is_long_ago(self) -> bool:
         return time.monotonic() - self._saved_time > SECONDS_BETWEEN_CHECKPOINTS
-
-    def _write_checkpoint(self, manager: tf.train.CheckpointManager) -> None:
-        states = self._driver.collect(self._lane_states)
-        if self._driver.is_chief:
-            self._stored.store(self.state, states)
-            manager.save(checkpoint_number=self.state.step)
 
     @property
     def _position(self) -> tuple[int, int]:

@@ -9,8 +9,8 @@ from tfrec_zoo.data.clicks.click_schema import CategoricalFeature, ClickSchema, 
 from tfrec_zoo.data.clicks.click_shards import ClickRows
 from tfrec_zoo.experiments import DLRMExperiment
 from tfrec_zoo.models.dlrm import DLRM
-from tfrec_zoo.trainers.block_runner import make_block_runner
 from tfrec_zoo.trainers.dlrm_step import DLRMStep
+from tfrec_zoo.trainers.drivers.block_runner import make_block_runner
 
 SCHEMA = ClickSchema(
     dense=(DenseFeature("a", "a"), DenseFeature("b", "b")),

@@ -9,7 +9,7 @@ from step_oracle import StepOracle
 from tfrec_zoo.data.sessions.session_batches import SessionBatches
 from tfrec_zoo.experiments import GRU4RecExperiment
 from tfrec_zoo.models.gru4rec import GRU4Rec
-from tfrec_zoo.trainers.block_runner import make_block_runner
+from tfrec_zoo.trainers.drivers.block_runner import make_block_runner
 from tfrec_zoo.trainers.gru4rec_step import GRU4RecStep
 
 NUM_ITEMS, NUM_LANES, STEPS_PER_BLOCK = 9, 3, 8

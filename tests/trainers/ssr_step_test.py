@@ -13,7 +13,7 @@ from tfrec_zoo.data.news.item_catalogue import ItemCatalogue
 from tfrec_zoo.data.news.training_examples import TrainingExamples
 from tfrec_zoo.experiments import SSRExperiment
 from tfrec_zoo.models.ssr import SSR
-from tfrec_zoo.trainers.block_runner import make_block_runner
+from tfrec_zoo.trainers.drivers.block_runner import make_block_runner
 from tfrec_zoo.trainers.ssr_step import SSRStep
 
 CATALOGUE = tiny_news.make_catalogue()

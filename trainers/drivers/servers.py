@@ -75,7 +75,9 @@ class ServerDriver(LocalDriver):
         if count == 1:
             return make(initial_value=value, **options)
         options.pop("shape", None)
-        bounds = [num_rows * part // count for part in range(count + 1)]
+        # As `embedding_lookup` has it: the first parts take what is left over, a row each.
+        size, rest = divmod(num_rows, count)
+        bounds = [part * size + min(part, rest) for part in range(count + 1)]
         return ShardedVariable(
             [
                 make(initial_value=value[first:last], **options)
