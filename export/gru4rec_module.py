@@ -82,16 +82,17 @@ class GRU4RecModule(tf.Module):
         self.popularity = tf.Variable(shares.astype(np.float32), trainable=False, name="popularity")
         # Scoring is the larger part of an answer. TensorFlow multiplies a few sessions by a table
         # of this layout several times faster than by the rows that the lookup of clicks needs.
+        num_columns = fill_up(model.num_rows, k)
         self.input_sums = None
         if tables == PLAIN:
-            missing = fill_up(model.num_rows, k) - model.num_rows
+            missing = num_columns - model.num_rows
             columns = tf.pad(tf.transpose(model.item_table), [[0, 0], [0, missing]])
             columns = tf.Variable(columns, trainable=False, name="columns")
             self.weights, self.columns = list(model.weights), columns
             self.input_sums = make_input_sums(model)
             self._score = lambda vectors: model.activate(tf.matmul(model.augment(vectors), columns))
         else:
-            model = QuantizedGRU4Rec(model, tables)
+            model = QuantizedGRU4Rec(model, tables, num_columns)
             self.weights, self.columns = model.weights, model.columns
             self._score = model.score
         self._rows_of_ids = make_vocabulary_table(vocabulary_path, vocabulary.num_rows)

@@ -4,6 +4,7 @@ Each class has of its model's attributes those that the graph reads, and compute
 only rows come out of `QuantizedTable`s, and the scores of GRU4Rec out of `QuantizedColumns`.
 """
 
+import numpy as np
 import tensorflow as tf
 
 from tfrec_zoo.export.quantized_weights import AnyModel, Weight, quantize_weights
@@ -23,8 +24,13 @@ class QuantizedGRU4Rec:
         network, input_dim, config: the model's.
     """
 
-    def __init__(self, model: GRU4Rec, table_format: str) -> None:
+    def __init__(self, model: GRU4Rec, table_format: str, num_columns: int | None = None) -> None:
         """Quantizes the tables of a model, which keeps its own.
+
+        Args:
+            model: the network and its tables.
+            table_format: see `tfrec_zoo.layers.row_quantization`.
+            num_columns: how many scores there are, more than V + 1 only to be as many; None: V + 1.
 
         Raises:
             ValueError: a table cannot be stored so, or the model's class reads it in a way of its
@@ -32,8 +38,11 @@ class QuantizedGRU4Rec:
         """
         _require_inherited(model, GRU4Rec, "call", "input_vectors", "trim_inputs", "score")
         self.weights = quantize_weights(model, table_format)
+        missing = (num_columns or model.num_rows) - model.num_rows
         self.columns = QuantizedColumns(
-            model.item_table.numpy(), table_format, int(model.config.use_item_bias)
+            np.pad(model.item_table.numpy(), [[0, missing], [0, 0]]),
+            table_format,
+            int(model.config.use_item_bias),
         )
         self.network, self.input_dim, self.config = model.network, model.input_dim, model.config
         self.initial_state = model.initial_state
@@ -57,7 +66,7 @@ class QuantizedGRU4Rec:
         return tf.gather(self._inputs, item_rows)[..., : self.input_dim]
 
     def score(self, session_vectors: tf.Tensor) -> tf.Tensor:
-        """Returns the activated scores float [B, V + 1] of session vectors float [B, H]."""
+        """Returns the activated scores float [B, num_columns] of session vectors float [B, H]."""
         return self._activate(self.columns.multiply(self._augment(session_vectors)))
 
 
