@@ -182,7 +182,7 @@ def repeat_graph(path: Path) -> None:
 
 
 def change_weights(path: Path) -> None:
-    """Changes by a little the table that the graph scores items by, not the one that Python reads."""
+    """Changes the table that the graph scores items by, not the one that Python reads."""
     prefix = str(path / "variables" / "variables")
     reader = tf.train.load_checkpoint(prefix)
     tensors = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
