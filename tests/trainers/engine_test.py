@@ -149,9 +149,12 @@ def test_checkpoints_within_an_epoch_have_numbers_of_their_own(folder, monkeypat
     saved = []
     task = GivenTask(losses=[1.0] * 8)
     trainer = make_trainer(folder, task, epochs=2, checkpoint_every_steps=2, keep_checkpoints=3)
-    save = trainer._last.save
+    checkpoints = trainer._checkpoints
+    save = checkpoints.save_last
     monkeypatch.setattr(
-        trainer._last, "save", lambda **k: (saved.append(k["checkpoint_number"]), save(**k))
+        checkpoints,
+        "save_last",
+        lambda state, *rest: (saved.append(state.step), save(state, *rest)),
     )
     trainer.run()
     # Written twice under one number, a checkpoint could be lost in the middle of the second time.
