@@ -2,13 +2,12 @@
 
 What a session takes is above all the number of operations, each of which costs as much as the
 arithmetic in it, and a round of a loop is two dozen of them before it computes anything. So there
-are several clicks to a round. The sessions are brought to full rounds by steps without a click in
+are several clicks to a round, and what needs no state is found for all rounds at once. The sessions are brought to full rounds by steps without a click in
 front, which leave the states as they are, and end with the last known item of the longest one.
 """
 
-import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -18,6 +17,11 @@ from tfrec_zoo.layers.gru import GRUCell, GRUStack
 from tfrec_zoo.models.gru4rec import GRU4Rec, States
 
 Player = Callable[[tf.Tensor], States]
+
+# From rows [..., n, B] to what is needed of them for their steps, tensors [..., n, B, ...].
+_Read = Callable[[tf.Tensor], tuple[tf.Tensor, ...]]
+# From these of n steps, where n is static, and the states before to the states after.
+_Advance = Callable[[Sequence[tf.Tensor], States], States]
 
 # Steps in a round of each of the two loops: few clicks are played by the small rounds alone.
 _LARGE, _SMALL = 10, 2
@@ -37,11 +41,14 @@ def make_player(model: GRU4Rec, sums: tf.Variable | None = None) -> Player:
         model: the network and its tables.
         sums: what `make_input_sums` has made of it; None: computed for each click.
     """
-    if type(model.network) is GRUStack:
-        advance = functools.partial(_advance_gru, model, sums)
-    else:
-        advance = functools.partial(_advance, model)
-    return lambda rows: _play(rows, model.initial_state, advance)
+    if type(model.network) is not GRUStack:
+        return lambda rows: _play(rows, model.initial_state, lambda rows: (rows,), _advance(model))
+
+    def read(rows: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        inputs = _sum_inputs(model, rows) if sums is None else tf.gather(sums, rows)
+        return (inputs,) if len(model.network.cells) == 1 else (inputs, rows)
+
+    return lambda rows: _play(rows, model.initial_state, read, _advance_gru(model))
 
 
 def make_input_sums(model: GRU4Rec) -> tf.Variable | None:
@@ -62,11 +69,9 @@ def make_input_sums(model: GRU4Rec) -> tf.Variable | None:
 
 
 def _play(
-    rows: tf.Tensor,
-    make_states: Callable[[tf.Tensor], States],
-    advance: Callable[[tf.Tensor, States], States],
+    rows: tf.Tensor, make_states: Callable[[tf.Tensor], States], read: _Read, advance: _Advance
 ) -> States:
-    """Plays rows [B, T] by `advance` of rows [n, B], where n is static, and states."""
+    """Returns the states after rows [B, T]."""
     batch_size, num_columns = tf.unstack(tf.shape(rows))
     numbers = tf.range(1, num_columns + 1)
     # Where there is no step at all the maximum is the least integer.
@@ -79,47 +84,54 @@ def _play(
     small, large = tf.split(steps, sizes)
     states = make_states(batch_size)
     for steps, count, size in ((small, num_small, _SMALL), (large, num_large, _LARGE)):
-        rounds = tf.reshape(steps, tf.stack([count, size, batch_size]))
+        rounds = read(tf.reshape(steps, tf.stack([count, size, batch_size])))
         states = _repeat(rounds, count, states, advance)
     return states
 
 
 def _repeat(
-    rounds: tf.Tensor,
-    count: tf.Tensor,
-    states: States,
-    advance: Callable[[tf.Tensor, States], States],
+    rounds: tuple[tf.Tensor, ...], count: tf.Tensor, states: States, advance: _Advance
 ) -> States:
-    """Returns the states after all of rounds [count, n, B]."""
+    """Returns the states after all of rounds [count, n, B, ...]."""
     return tf.while_loop(
         lambda *_: True,
-        lambda number, states: (number + 1, advance(tf.gather(rounds, number), states)),
+        lambda number, states: (
+            number + 1,
+            advance([tf.gather(inputs, number) for inputs in rounds], states),
+        ),
         (tf.constant(0), states),
         maximum_iterations=count,
         parallel_iterations=1,
     )[1]
 
 
-def _advance(model: GRU4Rec, rows: tf.Tensor, states: States) -> States:
-    """Plays steps of any network, one call of the model each."""
-    for step in tf.unstack(rows):
-        _, states = model(step, states)
-    return states
+def _advance(model: GRU4Rec) -> _Advance:
+    """Returns the steps of any network, one call of the model each."""
+
+    def advance(steps: Sequence[tf.Tensor], states: States) -> States:
+        (rows,) = steps
+        for step in tf.unstack(rows):
+            _, states = model(step, states)
+        return states
+
+    return advance
 
 
-def _advance_gru(
-    model: GRU4Rec, sums: tf.Variable | None, rows: tf.Tensor, states: States
-) -> States:
-    """Plays steps of a `GRUStack`, one layer after the other."""
+def _advance_gru(model: GRU4Rec) -> _Advance:
+    """Returns the steps of a `GRUStack`, one layer after the other."""
     first, *others = model.network.cells
-    inputs = _sum_inputs(model, rows) if sums is None else tf.gather(sums, rows)
-    outputs = _advance_cell(first, inputs, states[0])
-    advanced = [outputs[-1]]
-    for cell, state in zip(others, states[1:], strict=True):
-        inputs = _keep_states(cell.project(tf.stack(outputs)), rows)
-        outputs = _advance_cell(cell, inputs, state)
-        advanced.append(outputs[-1])
-    return tuple(advanced)
+
+    def advance(steps: Sequence[tf.Tensor], states: States) -> States:
+        inputs, *rows = steps
+        outputs = _advance_cell(first, inputs, states[0])
+        advanced = [outputs[-1]]
+        for cell, state in zip(others, states[1:], strict=True):
+            inputs = _keep_states(cell.project(tf.stack(outputs)), *rows)
+            outputs = _advance_cell(cell, inputs, state)
+            advanced.append(outputs[-1])
+        return tuple(advanced)
+
+    return advance
 
 
 def _sum_inputs(model: GRU4Rec, rows: tf.Tensor) -> tf.Tensor:
