@@ -1,5 +1,6 @@
 """What the formats of other runtimes have in common: a file for each function, and its trial."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,11 +44,15 @@ class RuntimeFormat:
 
     def require_packages(self) -> None:
         """Raises a ValueError, with the command that installs it, where a package is missing."""
+        root = logging.getLogger()
+        handlers = list(root.handlers)
         for package in self.packages:
             try:
                 import_extra(package, self.extra)
             except ImportError as error:
                 raise ValueError(f"format {self.name}: {error}") from None
+            finally:
+                root.handlers[:] = handlers  # OpenVINO takes them away.
 
     def convert(self, signature: NumericSignature, path: Path, scratch: Path) -> None:
         """Writes a function to a file, and tries whether it answers as TensorFlow does.
