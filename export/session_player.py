@@ -2,8 +2,9 @@
 
 What a session takes is above all the number of operations, each of which costs as much as the
 arithmetic in it, and a round of a loop is two dozen of them before it computes anything. So there
-are several clicks to a round, and what needs no state is found for all rounds at once. The sessions are brought to full rounds by steps without a click in
-front, which leave the states as they are, and end with the last known item of the longest one.
+are several clicks to a round, and what needs no state is found for all rounds at once. The sessions
+are brought to full rounds by steps without a click in front, which leave the states as they are,
+and end with the last known item of the longest one.
 """
 
 import math
