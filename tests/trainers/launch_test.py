@@ -13,10 +13,10 @@ import psutil
 import pytest
 
 LAUNCHER = [sys.executable, "-m", "tfrec_zoo.trainers.launch"]
-DEADLINE = 10.0
+DEADLINE = 30.0
 # What the programs of the tasks begin with; `count` is how often this task has come here.
 PREAMBLE = """
-import json, os, pathlib, signal, socket, subprocess, sys, time
+import json, os, pathlib, signal, sys, time
 config = json.loads(os.environ["TF_CONFIG"])
 task = "{type} {index}".format(**config["task"])
 def count():
@@ -34,7 +34,9 @@ def launch(tmp_path):
 
     def start(flags, program, *arguments):
         (tmp_path / "task.py").write_text(PREAMBLE + textwrap.dedent(program))
-        command = [*LAUNCHER, *flags.split(), "--", sys.executable, "task.py", *arguments]
+        # Without the site's packages Python starts sooner.
+        task = [sys.executable, "-S", "task.py", *arguments]
+        command = [*LAUNCHER, *flags.split(), "--", *task]
         pipe = subprocess.PIPE
         launchers.append(
             subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=tmp_path)
@@ -107,7 +109,8 @@ def test_workers_get_a_cluster_and_their_lines_a_prefix(launch):
         assert environment["TF_NUM_INTRAOP_THREADS"] == environment["OMP_NUM_THREADS"] == "2"
         assert environment["TF_NUM_INTEROP_THREADS"] == "4"
         assert environment["no_grpc_proxy"].split(",")[-1] == "127.0.0.1"
-        assert f"worker {index} | one\nworker {index} | two without an end\n" in errors
+        lines = [line for line in errors.splitlines() if line.startswith(f"worker {index} | ")]
+        assert [line.split(" | ")[1] for line in lines] == ["one", "two without an end"]
 
 
 def test_parameter_servers_have_a_chief_with_whom_the_job_ends(launch):
@@ -129,6 +132,7 @@ def test_parameter_servers_have_a_chief_with_whom_the_job_ends(launch):
 
 def test_a_port_is_kept_for_its_task_which_can_listen(launch):
     program = """
+    import socket
     address = config["cluster"]["worker"][config["task"]["index"]]
     host, port = address.split(":")
     other = socket.socket()
@@ -165,9 +169,11 @@ def test_all_workers_are_started_again_when_one_dies(launch):
 
 def test_restarts_are_counted_and_the_code_is_of_the_first_failure(launch, tmp_path):
     program = """
-    count()
+    times = count()
     if task == "worker 0":
-        time.sleep(0.5)
+        while not (path := pathlib.Path("worker 1")).exists() or len(path.read_text()) < times:
+            time.sleep(0.02)
+        time.sleep(0.3)
         sys.exit(1)
     os.kill(os.getpid(), signal.SIGUSR1)
     """
@@ -186,7 +192,7 @@ def test_what_all_refuse_is_not_tried_again(launch, tmp_path, flags):
     code, _, errors = finish(launch(flags, program))
     assert code in (1, 2)
     assert "the same command would fail again" in errors
-    assert {path.read_text() for path in tmp_path.glob("[cwp]*r 0")} == {"x"}
+    assert {path.read_text() for path in tmp_path.glob("* [01]")} == {"x"}
 
 
 def test_a_refusal_after_the_first_attempt_is_tried_again(launch, tmp_path):
@@ -211,7 +217,7 @@ def test_who_does_not_end_by_itself_is_terminated_and_then_killed(launch):
     flags = "--workers=3 --max_restarts=0 --grace_seconds=0.5"
     code, _, _ = finish(launch(flags, program))
     assert code == 7
-    assert 1.0 < time.monotonic() - start < 5.0
+    assert 1.0 < time.monotonic() - start < DEADLINE
 
 
 def test_a_dead_worker_of_parameter_servers_is_started_again_alone(launch, tmp_path):
@@ -341,6 +347,7 @@ def test_tasks_die_with_a_launcher_that_is_killed(launch, tmp_path):
 
 def test_what_a_task_has_started_ends_with_it(launch, tmp_path):
     program = """
+    import subprocess
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     print("last line", flush=True)
     """
