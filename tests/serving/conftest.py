@@ -16,6 +16,7 @@ def exports(tmp_path_factory) -> dict[str, list[Path]]:
         "gru4rec": served_models.export_sessions(tmp_path_factory.mktemp("sessions")),
         "ssr": [served_models.export_news(tmp_path_factory.mktemp("news"))],
         "dlrm": [served_models.export_clicks(tmp_path_factory.mktemp("clicks"))],
+        "cascade": [served_models.export_stages(tmp_path_factory.mktemp("stages"))],
     }
 
 

@@ -27,7 +27,7 @@ from tfrec_zoo.serving import Client, ServingError
 pytest.importorskip("tensorflow_serving")
 
 REAL = "TF_MODEL_SERVER"
-MODELS = ["gru4rec", "ssr", "dlrm"]
+MODELS = ["gru4rec", "ssr", "dlrm", "cascade"]
 SESSIONS = [["item-3", "é/ü 1"], ["item-7", "unknown", "item-1", "item-28"], [], ["item-9"] * 7]
 
 

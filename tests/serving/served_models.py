@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import cascade_models
 import click_models
 import news_models
 import numpy as np
 import tensorflow as tf
 
 from tfrec_zoo.experiments import GRU4RecExperiment
+from tfrec_zoo.export.cascade import export_cascade
+from tfrec_zoo.export.cascade_items import read_item_features
 from tfrec_zoo.export.restored import RestoredGRU4Rec
 from tfrec_zoo.export.saved_model import export_dlrm, export_gru4rec, export_ssr
 from tfrec_zoo.losses.ranking_config import RankingLossConfig
@@ -45,6 +48,16 @@ def export_news(folder: Path) -> Path:
 def export_clicks(folder: Path) -> Path:
     """Exports a DLRM over every kind of feature."""
     return export_dlrm(click_models.make_restored(), folder)
+
+
+def export_stages(folder: Path) -> Path:
+    """Exports a GRU4Rec whose candidates a DLRM ranks."""
+    retriever, ranker = make_gru4rec(), cascade_models.make_ranker()
+    values = cascade_models.draw_items(IDS, ranker)
+    table = cascade_models.write_items(folder / "items.csv", values)
+    ids = retriever.vocabulary.ids
+    items = read_item_features(ranker, ids, cascade_models.ITEM_COLUMN, table)
+    return export_cascade(retriever, ranker, items, folder / "served", K, 15)
 
 
 class _Echo(tf.Module):

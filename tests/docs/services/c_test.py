@@ -48,8 +48,8 @@ def list_rows(inputs, delimiter):
 @pytest.mark.parametrize("name", REQUESTS)
 def test_answers_like_python(program, exports, ask_python, name):
     model, signature, inputs = REQUESTS[name]
-    # Texts of DLRM have commas in them.
-    delimiter = "\t" if model == "dlrm" else ","
+    # Texts of features have commas in them.
+    delimiter = "\t" if "sparse" in inputs else ","
     options = [] if delimiter == "," else ["-d", delimiter]
     rows = list_rows(inputs, delimiter)
     run = run_program(program, *options, exports[model], signature, *rows)

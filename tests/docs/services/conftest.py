@@ -16,6 +16,7 @@ def exports(tmp_path_factory) -> dict[str, Path]:
         "gru4rec": served_models.export_sessions(tmp_path_factory.mktemp("sessions"))[0],
         "ssr": served_models.export_news(tmp_path_factory.mktemp("news")),
         "dlrm": served_models.export_clicks(tmp_path_factory.mktemp("clicks")),
+        "cascade": served_models.export_stages(tmp_path_factory.mktemp("stages")),
     }
 
 
@@ -34,3 +35,23 @@ def ask_python(exports) -> Callable[..., dict[str, np.ndarray]]:
         return {name: tensor.numpy() for name, tensor in function(**tensors).items()}
 
     return ask
+
+
+@pytest.fixture(scope="session")
+def export_numeric(exports, tmp_path_factory) -> Callable[..., dict[str, Path]]:
+    """Writes the models of `exports` in another format; returns the versions by name."""
+    from serving.served_models import K
+
+    from tfrec_zoo.export.other_formats import export_format
+    from tfrec_zoo.export.restore import load_export
+
+    def export(format_name: str, **sizes: int) -> dict[str, Path]:
+        folder, versions = tmp_path_factory.mktemp(format_name), {}
+        for name in ("gru4rec", "ssr", "dlrm"):
+            options = dict(sizes) if name != "dlrm" else {}
+            options |= {"k": K} if name != "dlrm" else {}
+            restored = load_export(exports[name])
+            versions[name] = export_format(restored, folder / name, format_name, **options)
+        return versions
+
+    return export

@@ -61,7 +61,7 @@ def test_a_body_that_is_too_large_is_not_read(url):
 
 def test_says_what_there_is(url):
     content = requests.get(url, timeout=60).json()
-    assert sorted(content) == ["dlrm", "gru4rec", "ssr"]
+    assert sorted(content) == ["cascade", "dlrm", "gru4rec", "ssr"]
     assert content["dlrm"]["predict"] == {
         "dense": ["float32", None, 3],
         "sparse": ["string", None, 8],

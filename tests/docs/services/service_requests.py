@@ -49,6 +49,21 @@ REQUESTS = {
         "predict_text",
         {"dense_text": [["1.5", "", "0.25"], ["", "-2", "7"]], "sparse": CLICKS["sparse"]},
     ),
+    "cascade": (
+        "cascade",
+        "recommend_excluding",
+        {
+            "session_items": SESSIONS,
+            "exclude_items": [["item-20"], [], ["item-28", "x"], []],
+            "dense": [[0.5], [None], [-3], [2]],
+            "sparse": [
+                ["u3", "on up", "x,y", "p;q", "v2"],
+                ["", "", "", "", ""],
+                ["é/ü 1", "never seen", "", "", "v1"],
+                ["u1", "off", "y", "", ""],
+            ],
+        },
+    ),
 }
 
 
