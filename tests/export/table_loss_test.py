@@ -1,13 +1,18 @@
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import tensorflow as tf
+import tiny_click_runs
 from click_models import DENSE, make_restored, write_run
 
+from tfrec_zoo.data.clicks.click_preparation import prepare_clicks
+from tfrec_zoo.data.clicks.click_preparation_config import ClickPreparationConfig
 from tfrec_zoo.data.clicks.click_shards import ClickRows
 from tfrec_zoo.data.sessions.session_log import Sessions
+from tfrec_zoo.data.tables.table_spec import load_table_spec
 from tfrec_zoo.export import main
 from tfrec_zoo.export.table_loss import measure_click_loss, measure_session_loss, read_test_clicks
 from tfrec_zoo.run_folder import RunFolder, write_json
@@ -98,7 +103,7 @@ def test_raw_logs_need_the_specification_of_their_columns():
     (examples,) = read_test_clicks([], restored)
     assert examples.num_rows == 64 and np.isnan(examples.labels).all()
     with pytest.raises(ValueError, match="no column specification.*leave --test out"):
-        list(read_test_clicks(["log.tsv"], type(restored)(**{**vars(restored), "spec": None})))
+        list(read_test_clicks(["log.tsv"], replace(restored, spec=None)))
 
 
 @pytest.fixture
@@ -167,9 +172,19 @@ def test_what_does_not_go_together(session_run, tmp_path, monkeypatch, capsys, f
     assert not list(served.glob("[0-9]*"))
 
 
-def test_a_run_that_has_prepared_nothing_gets_random_examples(tmp_path):
+def test_a_run_of_clicks_is_measured_on_the_test_part_that_it_has_prepared(tmp_path):
+    logs = tiny_click_runs.write_logs(tmp_path)
     restored = make_restored(("user", "age"), DENSE[:1])
     folder = write_run(tmp_path / "run", restored)
-    assert not folder.prepared_path.exists()
-    found = list(read_test_clicks([], type(restored)(**{**vars(restored), "run": folder})))
-    assert [piece.num_rows for piece in found] == [64]
+    of_run = replace(restored, run=folder)
+    # Random ones where nothing is prepared.
+    assert [piece.num_rows for piece in read_test_clicks([], of_run)] == [64]
+    prepare_clicks(
+        [logs["train"]],
+        load_table_spec(logs["columns"]),
+        ClickPreparationConfig(),
+        folder.prepared_path,
+        test_inputs=[logs["test"]],
+    )
+    (part,) = read_test_clicks([], of_run)
+    assert part.num_rows == tiny_click_runs.SIZES["test"]
