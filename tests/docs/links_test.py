@@ -19,16 +19,17 @@ RECIPE = re.compile(r"--config=([a-z0-9_]+)(?![\w./])")
 OTHER_PROGRAMS = ["tfrec_zoo.trainers.prepare_clicks_beam"]
 # Absl's own, and those of other programs (and of Beam's runners) that the documentation shows.
 FOREIGN_FLAGS = {"help", "flagfile", "verbosity", "model_config_file", "logdir"}
-FOREIGN_FLAGS |= {"port", "rest_api_port"}
+# Of services and servers.
+FOREIGN_FLAGS |= {"opt_out", "port", "rest_api_port", "signature"}
 FOREIGN_FLAGS |= {"project", "region", "temp_location"}
 # Of Slurm, kubectl and pip, as far as the first hyphen.
 FOREIGN_FLAGS |= {"for", "gpus", "no", "nodes", "timeout"}
 
 
 def list_pages(repository: Path) -> list[Path]:
-    pages = sorted([*repository.glob("docs/*.md"), *repository.glob("docs/services/*/README.md")])
-    readme = repository / "README.md"
-    return [*pages, readme] if readme.exists() else pages
+    # Not what npm installs below a service.
+    patterns = ("docs/*.md", "docs/services/README.md", "docs/services/*/README.md", "README.md")
+    return sorted(page for pattern in patterns for page in repository.glob(pattern))
 
 
 def anchor(heading: str) -> str:
