@@ -24,6 +24,7 @@ from tfrec_zoo.export.vector_outputs import (
     require_packages,
     write_vectors,
 )
+from tfrec_zoo.layers.row_quantization import TABLE_FORMATS
 from tfrec_zoo.program import FLAGS, run_program
 
 if TYPE_CHECKING:
@@ -74,6 +75,12 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "k", None, "Number of items in an answer; none: as before, of a run 20.", lower_bound=1
     )
+    flags.DEFINE_enum(
+        "tables",
+        None,
+        list(TABLE_FORMATS),
+        "How tables and vectors in the version are stored; none: as before, of a run float32.",
+    )
     flags.DEFINE_integer(
         "keep_versions",
         None,
@@ -103,7 +110,7 @@ def refresh() -> None:
         if any(FLAGS[name].value for name in OUTPUTS):
             write_vectors(make_index(restored, now))
         if FLAGS.export_dir:
-            path = export_ssr(restored, FLAGS.export_dir, FLAGS.k, now=now)
+            path = export_ssr(restored, FLAGS.export_dir, FLAGS.k, now=now, tables=FLAGS.tables)
             if FLAGS.keep_versions:
                 delete_old_versions(FLAGS.export_dir, FLAGS.keep_versions)
             sys.stdout.write(f"{path}\n")
@@ -119,12 +126,13 @@ def check_flags() -> None:
     if not (FLAGS.run_dir or FLAGS.export or FLAGS.export_dir):
         raise flags.Error("where is the model? Pass --run_dir or --export")
     asked = [*_CHANGES, *OUTPUTS, "run_dir", "export"]
-    if not any(FLAGS[name].value for name in asked) and FLAGS.now is None and FLAGS.k is None:
+    options = (FLAGS.now, FLAGS.k, FLAGS.tables)
+    if not any(FLAGS[name].value for name in asked) and options == (None, None, None):
         raise flags.Error(
             "there is nothing to change in the last version: pass --items, --add, --remove or --now"
         )
-    if not FLAGS.export_dir and (FLAGS.keep_versions or FLAGS.k):
-        raise flags.Error("--keep_versions and --k are of the versions in --export_dir")
+    if not FLAGS.export_dir and (FLAGS.keep_versions or FLAGS.k or FLAGS.tables):
+        raise flags.Error("--keep_versions, --k and --tables are of the versions in --export_dir")
 
 
 def restore_model() -> "RestoredSSR":

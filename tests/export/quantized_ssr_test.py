@@ -106,3 +106,11 @@ def test_a_refresh_keeps_the_format_and_every_weight(versions, tmp_path, run_ind
     about = read_about(served / "2")
     assert about["tables"] == table_format
     assert about["table_loss"] == read_about(served / "1")["table_loss"]
+
+
+def test_a_refresh_from_the_run_is_stored_as_it_says(small_run, tmp_path, run_index):
+    flags = [f"--run_dir={small_run.path}", f"--export_dir={tmp_path / 'served'}", "--now=96000"]
+    assert run_index(*flags, "--tables=int8")[0] == 0
+    about = read_about(tmp_path / "served" / "1")
+    assert (about["tables"], about["table_loss"]["num_requests"]) == ("int8", 500)
+    assert run_index(f"--run_dir={small_run.path}", "--tables=int8", "--vectors_to=x")[0] == 2
