@@ -132,15 +132,32 @@ def test_excluded_items_are_no_candidates(served, sessions, restored):
     assert (answer["items"] == b"").all() and (answer["scores"] == -np.inf).all()
 
 
-def test_more_candidates_than_items_are_no_trouble(served, restored, ranker, tmp_path):
-    path = export_cascade(restored, ranker, served.items, tmp_path, 50, 60)
-    answer = tf.saved_model.load(str(path)).signatures["recommend"](
-        session_items=tf.constant([["item-7"]]),
-        **cascade_models.to_inputs(served.oracle.draw_requests(1), served.items),
-    )
-    items, scores = answer["items"].numpy()[0], answer["scores"].numpy()[0]
-    assert len(set(items[:40])) == 40 and (items[40:] == b"").all()
-    assert np.isfinite(scores[:40]).all() and (scores[40:] == -np.inf).all()
+def test_all_items_are_ranked_by_their_own_features_alone(restored, tmp_path):
+    # The table has all features of the ranker, and there are fewer items than candidates.
+    ids = restored.vocabulary.ids
+    ranker = cascade_models.make_id_ranker(ids)
+    users = ["u1", "u2", "someone", ""] * 10
+    lines = [f"{item},{user}" for item, user in zip(ids, users, strict=True)]
+    (tmp_path / "items.csv").write_text("\n".join(["film,user", *lines]), encoding="utf-8")
+    items = read_item_features(ranker, ids, "film", tmp_path / "items.csv")
+    assert items.request_schema is None
+    path = export_cascade(restored, ranker, items, tmp_path, 50, 60)
+    signature = tf.saved_model.load(str(path)).signatures["recommend"]
+    answer = signature(session_items=tf.constant([["item-7"]]))
+    known = {name: list(v.ids) for name, v in ranker.vocabularies.items()}
+    rows = [
+        [
+            known["user"].index(u) + 1 if u in known["user"] else 0,
+            known["film"].index(i) + 1 if i in known["film"] else 0,
+        ]
+        for i, u in zip(ids, users, strict=True)
+    ]
+    logits = ranker.model(np.zeros((40, 0), np.float32), np.array(rows, np.int32)).numpy()
+    expected = np.sort(1 / (1 + np.exp(-logits.astype(np.float64))))[::-1]
+    found, scores = answer["items"].numpy()[0], answer["scores"].numpy()[0]
+    assert {item.decode() for item in found[:40]} == set(ids) and (found[40:] == b"").all()
+    np.testing.assert_allclose(scores[:40], expected, rtol=1e-4)
+    assert (scores[40:] == -np.inf).all()
 
 
 def test_an_ssr_retrieves(news_run, ranker, tmp_path):
