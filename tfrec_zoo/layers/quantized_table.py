@@ -105,7 +105,9 @@ class QuantizedColumns(tf.Module):
         if self.scales:
             products *= self.scales[number]
         if self.exact:
-            products += tf.matmul(vectors[:, self.width :], self.exact[number])
+            # Term by term: a product of matrices with so few columns takes longer than all else.
+            for place, column in enumerate(tf.unstack(self.exact[number])):
+                products += vectors[:, self.width + place, None] * column
         return products
 
     def multiply(self, vectors: tf.Tensor) -> tf.Tensor:
