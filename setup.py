@@ -69,7 +69,6 @@ setup(
     extras_require={
         "beam": BEAM,
         "faiss": FAISS,
-        "kubernetes": KUBERNETES,
         "litert": LITERT,
         "milvus": MILVUS,
         "onnx": ONNX,

@@ -58,10 +58,11 @@ def write_rows(table: tf.Variable, rows: tf.Tensor, values: tf.Tensor) -> None:
     """Sets rows int32 [U] of a table to values float [U, W], in all copies and parts."""
     rows = tf.convert_to_tensor(rows, tf.int32)
     for part, local, is_inside in locate_rows(table, rows):
-        indices = tf.boolean_mask(local, is_inside)[:, None]
-        updates = tf.boolean_mask(values, is_inside)
+        slices = tf.IndexedSlices(
+            tf.boolean_mask(values, is_inside), tf.boolean_mask(local, is_inside)
+        )
         for copy in list_copies(part):
-            copy.scatter_nd_update(indices, updates)
+            copy.scatter_update(slices)
 
 
 def copy_weights(sources: Iterable[tf.Variable], targets: Iterable[tf.Variable]) -> None:

@@ -37,13 +37,6 @@ class DistributionConfig(Config):
     min_shard_bytes: int = option(
         256 * 1024, "Parts of a table are at least as large.", affects_result=False
     )
-    cluster: str = option(
-        "tf_config",
-        "Who knows the other tasks: the environment variable TF_CONFIG, or Slurm or Kubernetes.",
-        choices=("tf_config", "slurm", "kubernetes"),
-        affects_result=False,
-    )
-    num_servers: int = option(1, "Parameter servers, where cluster is slurm.", affects_result=False)
     cluster_timeout: float = option(
         300.0, "Seconds to wait for the other tasks at the start.", affects_result=False
     )
@@ -55,7 +48,6 @@ class DistributionConfig(Config):
             ("num_devices", 0),
             ("max_shards", 0),
             ("min_shard_bytes", 1),
-            ("num_servers", 1),
             ("cluster_timeout", 1),
         ):
             if getattr(self, name) < least:

@@ -19,7 +19,7 @@ def arguments(click_arguments, tmp_path):
 def test_a_run_killed_twice_ends_as_an_undisturbed_one(arguments, finished_click_run, tmp_path):
     run = tmp_path / "run"
     command = [*tiny_click_runs.OPTIONS, *arguments]
-    kill_at("dlrm", "_train_block", 23, command)
+    kill_at("dlrm", "_train_blocks", 23, command)
     state = tiny_runs.load_state(run)
     assert (state["epoch"], state["step"]) == (0, 20)
     # The second time between the end of an epoch and its validation.
@@ -34,7 +34,7 @@ def test_a_run_interrupted_before_its_first_checkpoint(
     arguments, finished_click_run, tmp_path, monkeypatch, capsys
 ):
     run = lambda: tiny_click_runs.run_trainer(*arguments)  # noqa: E731
-    interrupt_at(monkeypatch, "_train_block", 5, run)
+    interrupt_at(monkeypatch, "_train_blocks", 5, run)
     assert capsys.readouterr().err.splitlines()[-1] == "tfrec-dlrm: interrupted"
     assert run() == 0
     assert_same(tmp_path / "run", finished_click_run)

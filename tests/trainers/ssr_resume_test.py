@@ -25,7 +25,7 @@ def test_the_epochs_are_as_long_as_these_tests_think(finished_news_run):
 def test_a_run_killed_twice_ends_as_an_undisturbed_one(arguments, finished_news_run, tmp_path):
     run = tmp_path / "run"
     command = [*tiny_news_runs.OPTIONS, *arguments]
-    kill_at("ssr", "_train_block", 13, command)
+    kill_at("ssr", "_train_blocks", 13, command)
     state = tiny_runs.load_state(run)
     assert (state["epoch"], state["step"]) == (0, 10)
     # The second time between the end of an epoch and its validation.
@@ -39,7 +39,7 @@ def test_a_run_interrupted_before_its_first_checkpoint(
     arguments, finished_news_run, tmp_path, monkeypatch, capsys
 ):
     run = lambda: tiny_news_runs.run_trainer(*arguments)  # noqa: E731
-    interrupt_at(monkeypatch, "_train_block", 5, run)
+    interrupt_at(monkeypatch, "_train_blocks", 5, run)
     assert capsys.readouterr().err.splitlines()[-1] == "tfrec-ssr: interrupted"
     assert run() == 0
     assert_same(tmp_path / "run", finished_news_run)

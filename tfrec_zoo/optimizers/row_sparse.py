@@ -48,8 +48,17 @@ class _Optimizer(tf.Module):
         super().__init__(name="optimizer")
         self.config = config
         self.step = tf.Variable(0, trainable=False, dtype=tf.int64, name="step")
-        self._tables, self._dense = list(tables), list(dense)
+        # Behind a function, so that a checkpoint of the optimizer has not all weights once more.
+        self._get_weights = lambda: (list(tables), list(dense))
         self._make_history()
+
+    @property
+    def _tables(self) -> list[tf.Variable]:
+        return self._get_weights()[0]
+
+    @property
+    def _dense(self) -> list[tf.Variable]:
+        return self._get_weights()[1]
 
     def _make_history(self) -> None:
         """Makes the variables in which a rule remembers gradients."""

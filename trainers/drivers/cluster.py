@@ -1,4 +1,4 @@
-"""The tasks of a cluster, as the environment describes them. Free of TensorFlow but for resolvers.
+"""The tasks of a cluster, as the environment describes them; free of TensorFlow.
 
 `TF_CONFIG` holds JSON: who listens where, and which of them this process is.
 
@@ -22,7 +22,6 @@ _EXAMPLES = {
     "parameter_server": '{"cluster": {"chief": ["host0:2222"], "worker": ["host1:2222"], "ps": '
     '["host2:2222"]}, "task": {"type": "chief", "index": 0}}',
 }
-_KUBERNETES_PORT = 2222
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,7 @@ def find_cluster(config: DistributionConfig) -> Cluster:
     Raises:
         ValueError: there is none, or its description is broken or not for this strategy.
     """
-    find = {"tf_config": _read_tf_config, "slurm": _ask_slurm, "kubernetes": _ask_kubernetes}
-    cluster = find[config.cluster](config)
+    cluster = _read_tf_config(config)
     if config.strategy == "multi_worker" and "ps" in cluster.tasks:
         raise ValueError(
             "the cluster has ps tasks, which belong to strategy=parameter_server, got "
@@ -125,53 +123,3 @@ def _is_listening(address: str) -> bool:
             return True
     except OSError:
         return False
-
-
-def _ask_slurm(config: DistributionConfig) -> Cluster:
-    """Returns the tasks of a Slurm step; with servers: the coordinator, the servers, the rest."""
-    num_tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "0"))
-    num_others = 1 + config.num_servers
-    has_servers = config.strategy == "parameter_server"
-    least = num_others + 1 if has_servers else 1
-    if num_tasks < least:
-        raise ValueError(
-            f"cluster=slurm needs a step of at least {least} tasks (srun), got "
-            f"{num_tasks or 'none: SLURM_STEP_NUM_TASKS is not set'}"
-        )
-    from tensorflow.distribute.cluster_resolver import SlurmClusterResolver
-
-    jobs = {"worker": num_tasks}
-    if has_servers:
-        jobs = {"chief": 1, "ps": config.num_servers, "worker": num_tasks - num_others}
-    resolver = SlurmClusterResolver(jobs=jobs)
-    return Cluster(resolver.cluster_spec().as_dict(), *resolver.get_task_info())
-
-
-def _ask_kubernetes(config: DistributionConfig) -> Cluster:
-    """Returns the running pods with a label `tfrec-task` of `chief`, `worker` or `ps`."""
-    own_address = os.environ.get("POD_IP")
-    if not own_address:
-        raise ValueError(
-            "cluster=kubernetes needs the pod's address in POD_IP (fieldPath: status.podIP)"
-        )
-    try:
-        import kubernetes  # noqa: F401
-    except ImportError:
-        raise ValueError(
-            "cluster=kubernetes needs the package kubernetes: pip install kubernetes"
-        ) from None
-    from tensorflow.distribute.cluster_resolver import KubernetesClusterResolver
-
-    kinds = ["worker"]
-    if config.strategy == "parameter_server":
-        kinds = ["chief", "ps", "worker"]
-    resolver = KubernetesClusterResolver(
-        {kind: [f"tfrec-task={kind}"] for kind in kinds}, tf_server_port=_KUBERNETES_PORT
-    )
-    # All tasks must see the same order, whichever the pods were listed in.
-    tasks = {kind: sorted(found) for kind, found in resolver.cluster_spec().as_dict().items()}
-    for kind, addresses in tasks.items():
-        for index, address in enumerate(addresses):
-            if address.rpartition(":")[0] == own_address:
-                return Cluster(tasks, kind, index)
-    raise ValueError(f"no pod with a label tfrec-task has the address {own_address} of POD_IP")

@@ -117,11 +117,17 @@ def _open_local(config: DistributionConfig) -> Any:
 def _split_processor(count: int) -> None:
     import tensorflow as tf
 
-    if len(tf.config.list_logical_devices("CPU")) == count:
-        return
     processor = tf.config.list_physical_devices("CPU")[0]
     parts = [tf.config.LogicalDeviceConfiguration() for _ in range(count)]
-    tf.config.set_logical_device_configuration(processor, parts)
+    if len(tf.config.get_logical_device_configuration(processor) or ()) == count:
+        return
+    try:
+        tf.config.set_logical_device_configuration(processor, parts)
+    except RuntimeError:
+        raise ValueError(
+            f"strategy=mirrored with {count} parts of the processor must come before anything else "
+            "that this process does with TensorFlow"
+        ) from None
 
 
 def _open_cluster(config: DistributionConfig, cluster: Cluster) -> Any:

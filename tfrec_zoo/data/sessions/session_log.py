@@ -190,10 +190,7 @@ class Sessions:
         return self._choose(np.sort(rng.choice(self.num_sessions, num_sessions, replace=False)))
 
     def part(self, number: int, count: int) -> "Sessions":
-        """Returns one of `count` parts: every `count`-th session, from session `number` on.
-
-        Each part is spread over the whole log, in its order.
-        """
+        """Returns one of `count` parts: every `count`-th session, from session `number` on."""
         return self if count == 1 else self._choose(np.arange(number, self.num_sessions, count))
 
     def _choose(self, chosen: np.ndarray) -> "Sessions":
