@@ -175,8 +175,10 @@ class SSRModule(tf.Module):
         self._session_vectors = model.session_vectors
         self._score_ages, self._score_shows = model.score_ages, model.score_shows
         self._score_click_lifts = model.score_click_lifts
-        # Each traced once, however many signatures it answers.
-        self._find = tf.function(self._search, autograph=False, reduce_retracing=True)
+        # Traced once, however many signatures it answers, and called by a plain function: as an
+        # attribute it would be exported beside the signatures.
+        find = tf.function(self._search, autograph=False, reduce_retracing=True)
+        self._find = lambda *arguments: find(*arguments)
 
     @property
     def item_ids(self) -> tf.Variable:

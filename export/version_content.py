@@ -72,7 +72,10 @@ def write_export(
         sources = folder / "sources"
         sources.mkdir()
         content = make(sources)
-        tf.saved_model.save(content.module, str(folder), signatures=dict(content.signatures))
+        # Nobody trains it further.
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        signatures = dict(content.signatures)
+        tf.saved_model.save(content.module, str(folder), signatures=signatures, options=options)
         shutil.rmtree(sources)  # Saving has copied the files to the assets.
         (folder / "assets").mkdir(exist_ok=True)
         for name, values in content.assets.items():
