@@ -178,6 +178,18 @@ def test_a_first_line_that_is_torn_is_cut_off(run):
     assert run.metrics_log_path.read_bytes() == b""
 
 
+def test_evaluations_are_added_beside_the_process_that_trains(run):
+    assert run.load_evaluations() == []
+    with open_run_folder(run.path, RunConfig()):
+        run.append_evaluation({"step": 5, "auc": float("nan")})
+        run.append_evaluation({"step": 10, "auc": np.float64(0.5)})
+    with open(run.evaluations_path, "ab") as file:
+        file.write(b'{"step": 15')
+    expected = [{"step": 5, "auc": None}, {"step": 10, "auc": 0.5}]
+    assert run.load_evaluations() == expected
+    assert run.load_metrics_log() == [{"epoch": 1, "loss": 2.5}]
+
+
 def test_a_full_disk_leaves_the_old_file(run, monkeypatch):
     run.write_metrics({"loss": 1.0})
     before = snapshot(run.path)

@@ -1,4 +1,7 @@
-"""Files and folders that are whole or not there: written beside their place, then renamed."""
+"""Files and folders that are whole or not there: written beside their place, then renamed.
+
+To a file of lines, lines are added whole.
+"""
 
 import contextlib
 import ctypes
@@ -38,6 +41,37 @@ def replace_file(path: str | os.PathLike) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def append_line(path: str | os.PathLike, line: str) -> None:
+    """Adds a line, with its end, to a file; where the disk is full the file stays as it was.
+
+    Raises:
+        OSError: the folder is missing, may not be written to, or the disk is full.
+    """
+    content = line.encode()
+    try:
+        # Unbuffered: a buffer would be written once more when the file is closed after the failure.
+        with open(path, "ab", buffering=0) as file:
+            size = file.tell()
+            try:
+                while content:
+                    content = content[file.write(content) :]
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(size)
+                raise
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def cut_torn_line(path: str | os.PathLike) -> None:
+    """Cuts off what follows the last line end: the line that a killed process was writing."""
+    path = Path(path)
+    if path.exists() and not (content := path.read_bytes()).endswith(b"\n"):
+        os.truncate(path, content.rfind(b"\n") + 1)
 
 
 @contextlib.contextmanager

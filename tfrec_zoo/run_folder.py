@@ -7,6 +7,7 @@
     checkpoints/       the latest and the best states
     metrics.jsonl      a line for each validation
     metrics.json       the final metrics, flat
+    evaluations.jsonl  a line for each checkpoint that was evaluated beside the training
     tensorboard/       scalars
     catalogue/         items with content: ids, encoded features, how new items are encoded
     prepared/          clicks: what a raw log was prepared into, where the run was given one
@@ -26,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfrec_zoo.atomic_file import replace_file
+from tfrec_zoo.atomic_file import append_line, cut_torn_line, replace_file
 from tfrec_zoo.config import Config, list_options, parse_json_object
 from tfrec_zoo.data.clicks.click_schema import FEATURES_NAME, ClickSchema
 from tfrec_zoo.vocabulary import Vocabulary
@@ -96,6 +97,11 @@ class RunFolder:
         return self.path / "metrics.json"
 
     @property
+    def evaluations_path(self) -> Path:
+        """The file with a line for each checkpoint that was evaluated beside the training."""
+        return self.path / "evaluations.jsonl"
+
+    @property
     def tensorboard_path(self) -> Path:
         """The folder of TensorBoard's event files."""
         return self.path / "tensorboard"
@@ -137,10 +143,11 @@ class RunFolder:
 
     def load_metrics_log(self) -> list[dict[str, Any]]:
         """Returns the lines of `metrics.jsonl`, without a last one torn by a killed process."""
-        if not self.metrics_log_path.exists():
-            return []
-        lines = self.metrics_log_path.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        return _read_lines(self.metrics_log_path)
+
+    def load_evaluations(self) -> list[dict[str, Any]]:
+        """Returns the lines of `evaluations.jsonl`, without a last one torn in the same way."""
+        return _read_lines(self.evaluations_path)
 
     def write_config(self, config: Config) -> None:
         """Writes `config.json`."""
@@ -161,20 +168,11 @@ class RunFolder:
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Adds a line to `metrics.jsonl`; where the disk is full the file stays as it was."""
-        content = _format_line(line).encode()
-        # Unbuffered: a buffer would be written once more when the file is closed after the failure.
-        with (
-            _naming_file(self.metrics_log_path),
-            open(self.metrics_log_path, "ab", buffering=0) as file,
-        ):
-            size = file.tell()
-            try:
-                while content:
-                    content = content[file.write(content) :]
-                os.fsync(file.fileno())
-            except OSError:
-                file.truncate(size)
-                raise
+        append_line(self.metrics_log_path, _format_line(line))
+
+    def append_evaluation(self, line: Mapping[str, Any]) -> None:
+        """Adds a line to `evaluations.jsonl` in the same way; needs no lock."""
+        append_line(self.evaluations_path, _format_line(line))
 
 
 def is_run_folder(path: str | os.PathLike[str]) -> bool:
@@ -214,7 +212,7 @@ def open_run_folder(path: str | os.PathLike[str], config: Config) -> Iterator[Ru
                 _refuse_other_config(folder, config)
             if is_new:
                 folder.write_config(config)
-            _cut_torn_line(folder.metrics_log_path)
+            cut_torn_line(folder.metrics_log_path)
             yield folder
         except BaseException:
             if is_new:
@@ -253,6 +251,12 @@ def _read_json(path: Path) -> dict[str, Any]:
         return parse_json_object(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """Returns the lines of a file, none where it is missing, without a last one that is torn."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
 @contextlib.contextmanager
@@ -337,9 +341,3 @@ def _get(config: Config, path: tuple[str, ...]) -> Any:
     for name in path:
         value = getattr(value, name)
     return value
-
-
-def _cut_torn_line(path: Path) -> None:
-    """Cuts off what follows the last line end: the line that a killed process was writing."""
-    if path.exists() and not (content := path.read_bytes()).endswith(b"\n"):
-        os.truncate(path, content.rfind(b"\n") + 1)
