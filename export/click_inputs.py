@@ -146,8 +146,8 @@ class TextEncoder(tf.Module):
 
     Attributes:
         tables: the lookup table of each feature with a vocabulary, by the feature's name. A single
-            table for all would need texts with the feature in them, and making those takes longer
-            than a single lookup saves.
+            table for all needs texts with the feature in them: for one example of 26 features it
+            takes 0.04 ms less, for 64 as long, and for more of them longer.
     """
 
     def __init__(
