@@ -157,7 +157,7 @@ def _make_signatures(
 
 def _describe(signature: NumericSignature) -> dict[str, Any]:
     """Returns the inputs and outputs of a function with their types and shapes."""
-    outputs = signature.trace().structured_outputs
+    outputs = signature.traced.structured_outputs
     return {
         side: {
             name: {"dtype": spec.dtype.name, "shape": spec.shape.as_list()}

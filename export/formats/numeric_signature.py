@@ -1,5 +1,6 @@
 """A function of a model that takes and answers numbers alone, as runtimes without texts need it."""
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,13 +50,14 @@ class NumericSignature:
             },
         )
 
-    def trace(self) -> Callable[..., dict[str, tf.Tensor]]:
-        """Returns TensorFlow's function for these inputs."""
+    @functools.cached_property
+    def traced(self) -> Callable[..., dict[str, tf.Tensor]]:
+        """TensorFlow's function for these inputs."""
         return tf.function(self.function, autograph=False).get_concrete_function(**self.inputs)
 
     def save(self, folder: Path, key: str) -> None:
         """Writes a SavedModel with this one signature, under the name `key`."""
-        tf.saved_model.save(self.module, str(folder), signatures={key: self.trace()})
+        tf.saved_model.save(self.module, str(folder), signatures={key: self.traced})
 
     def draw_inputs(self) -> dict[str, np.ndarray]:
         """Returns inputs for a trial: rows that exist and rows that do not, and a first of none."""
@@ -73,4 +75,4 @@ class NumericSignature:
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Returns TensorFlow's own answers."""
         tensors = {name: tf.constant(values) for name, values in inputs.items()}
-        return {name: tensor.numpy() for name, tensor in self.function(**tensors).items()}
+        return {name: tensor.numpy() for name, tensor in self.traced(**tensors).items()}

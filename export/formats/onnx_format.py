@@ -18,7 +18,7 @@ def write_onnx(signature: NumericSignature, path: Path, scratch: Path) -> None:
     """Writes a function as an ONNX graph whose inputs and outputs have its names."""
     import tf2onnx
 
-    traced = signature.trace()
+    traced = signature.traced
     # Not tf2onnx.convert.from_function, which takes the constants of a function for inputs.
     inputs = [tensor.name for tensor in traced.inputs if tensor.op.name in signature.inputs]
     outputs = [tensor.name for tensor in traced.outputs]

@@ -84,7 +84,7 @@ class RuntimeFormat:
     def _require_size(self, signature: NumericSignature) -> None:
         if self.max_bytes is None:
             return
-        variables = signature.trace().variables
+        variables = signature.traced.variables
         size = sum(variable.shape.num_elements() * variable.dtype.size for variable in variables)
         if size > self.max_bytes:
             raise ValueError(
