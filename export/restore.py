@@ -60,6 +60,23 @@ def restore_run(run_folder: Folder, which: str = "best") -> AnyRestored:
     return _restore(_find_kind(folder), folder, which, None)
 
 
+def restore_again(restored: Restored, which: str) -> Restored:
+    """Reads another checkpoint of a run into the model that was rebuilt from it.
+
+    What was compiled of the model stays. Where reading fails its weights are of no checkpoint.
+
+    Args:
+        restored: of `restore_run` or one of those below.
+        which: see `restore_run`.
+
+    Raises:
+        ValueError: the run has no such checkpoint, or it is of another model.
+    """
+    checkpoint = find_checkpoint(restored.run, which)
+    _read_weights(tf.train.Checkpoint(model=restored.model), checkpoint, restored.sources)
+    return replace(restored, checkpoint=checkpoint)
+
+
 def restore_gru4rec(
     run_folder: Folder, which: str = "best", model_class: type[GRU4Rec] = GRU4Rec
 ) -> RestoredGRU4Rec:
@@ -198,9 +215,8 @@ def _restore(
 ) -> Restored:
     experiment = _read_experiment(kind, folder)
     checkpoint = find_checkpoint(folder, which)
-    restored = kind.rebuild(folder, experiment, model_class)
-    _read_weights(tf.train.Checkpoint(model=restored.model), checkpoint, kind.sources)
-    return replace(restored, checkpoint=checkpoint, run=folder)
+    restored = replace(kind.rebuild(folder, experiment, model_class), run=folder)
+    return restore_again(restored, checkpoint)
 
 
 def _load(kind: type[Restored], export: str | os.PathLike, model_class: type | None) -> Restored:

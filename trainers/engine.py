@@ -133,10 +133,8 @@ class Trainer:
 
     @property
     def is_done(self) -> bool:
-        """Whether the epochs are done, a limit is reached or nothing improves any more."""
-        state, config = self.state, self._config
-        has_steps_left = not config.max_steps or state.step < config.max_steps
-        return state.epoch >= config.epochs or not has_steps_left or state.is_stopped_early
+        """Whether there is nothing left to train."""
+        return self.state.is_done(self._config)
 
     def _run_epoch(self) -> None:
         state, config = self.state, self._config

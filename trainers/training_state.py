@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from tfrec_zoo.experiments import TrainingConfig
+
 # Where `CheckpointedState.text` lies in a checkpoint that has it as `state`.
 _STATE_KEY = "state/text/.ATTRIBUTES/VARIABLE_VALUE"
 
@@ -31,6 +33,11 @@ class TrainingState:
     def epoch_loss(self) -> float:
         """Mean loss of the epoch's events so far."""
         return self.epoch_loss_sum / self.epoch_events if self.epoch_events else math.nan
+
+    def is_done(self, config: TrainingConfig) -> bool:
+        """Returns whether the epochs are done, a limit is reached or nothing improves any more."""
+        has_steps_left = not config.max_steps or self.step < config.max_steps
+        return self.epoch >= config.epochs or not has_steps_left or self.is_stopped_early
 
     def begin_epoch(self, epoch: int) -> None:
         """Moves to the start of an epoch."""

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrec_zoo.export.restore import load_exported_gru4rec, restore_gru4rec
+from tfrec_zoo.export.restore import load_exported_gru4rec, restore_again, restore_gru4rec
 from tfrec_zoo.run_folder import RunFolder, write_json
 
 
@@ -48,6 +48,16 @@ def test_best_last_and_a_path(folder, restored):
     assert best.checkpoint.endswith("best/ckpt-7")
     assert best.run == last.run == folder
     assert_weights(restore_gru4rec(folder, last.checkpoint), restored, 1)
+
+
+def test_another_checkpoint_is_read_into_the_same_model(folder, restored):
+    first = restore_gru4rec(folder)
+    second = restore_again(first, "last")
+    assert second.model is first.model
+    assert_weights(second, restored, 1)
+    assert second.checkpoint.endswith("last/ckpt-7") and second.run == folder
+    with pytest.raises(ValueError, match="there is no checkpoint ckpt-8"):
+        restore_again(second, "ckpt-8")
 
 
 def test_best_is_the_last_where_nothing_was_validated(folder, restored):
