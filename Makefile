@@ -5,11 +5,12 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 FOLDERS := setup.py tfrec_zoo trainers export tests $(wildcard benchmarks docs)
 
-.PHONY: help setup demo test lint format clean
+.PHONY: help setup demo test test-distributed lint format clean
 
 help:
 	@echo "make demo    train GRU4Rec on generated sessions, evaluate, export and query it"
 	@echo "make test    run the tests"
+	@echo "make test-distributed    kill the tasks of distributed trainings, one after the other"
 	@echo "make lint    check format and style (make format mends what can be mended)"
 	@echo "make setup   create $(VENV) and install the zoo, which the others do by themselves"
 	@echo "make clean   remove $(VENV) and everything that was built"
@@ -31,6 +32,10 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	@echo "== Running the tests"
 	@$(VENV)/bin/python -m pytest
+
+test-distributed: $(INSTALLED)
+	@echo "== Training by real processes, some of which are killed: some minutes"
+	@$(VENV)/bin/python -m pytest tests/distributed -m "distributed or not distributed"
 
 lint: $(INSTALLED)
 	@echo "== Checking format and style"

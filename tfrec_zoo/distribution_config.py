@@ -29,6 +29,11 @@ class DistributionConfig(Config):
         "Replicas in step are parts of one batch, with all of its targets and negatives, so that "
         "their number changes nothing; no: each has a batch, negatives and examples of its own.",
     )
+    shard_input: bool = option(
+        False,
+        "Each worker of multi_worker reads its own part of the --train files alone, for session "
+        "logs that do not fit into the memory of one; needs --vocabulary and --noshare_negatives.",
+    )
     max_shards: int = option(
         0,
         "Parts of a table, for parameter_server, at most; 0: one for each server.",
@@ -61,6 +66,13 @@ class DistributionConfig(Config):
             raise ValueError(
                 "share_negatives is about replicas in step, and under strategy=parameter_server "
                 "each worker always has negatives of its own: leave it out"
+            )
+
+        if self.shard_input and (self.strategy != "multi_worker" or self.share_negatives):
+            raise ValueError(
+                "shard_input needs strategy=multi_worker and no share_negatives, for who reads a "
+                "part of the data knows nothing of the targets of the others; got "
+                f"strategy={self.strategy}, share_negatives={self.share_negatives}"
             )
 
     def refuse_optimizer(self, name: str) -> None:

@@ -247,7 +247,7 @@ def describe_error(error: BaseException) -> str | None:
     if isinstance(error, MemoryError):
         return f"out of memory; {text}" if text else "out of memory"
     if isinstance(error, TaskLostError):
-        return f"a task of the cluster is gone ({text}); start the job again, and it goes on"
+        return f"{text}; start the job again, and it goes on from its last checkpoint"
     # A compressed file that ends too early is an EOFError.
     return text if isinstance(error, ValueError | EOFError) else None
 

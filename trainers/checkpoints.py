@@ -86,7 +86,8 @@ class RunCheckpoints:
             manager.save(checkpoint_number=state.step)
 
     def _refuse_other_data(self, fingerprint: str) -> None:
-        if fingerprint != self._task.fingerprint:
+        # The data of others may be parts of their own.
+        if self._driver.is_chief and fingerprint != self._task.fingerprint:
             start = ", with --init_from to start from that run" if self._task.has_init_from else ""
             raise ValueError(
                 f"the run in {self._folder.path} was trained on other data "

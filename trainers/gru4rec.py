@@ -7,6 +7,7 @@ Started again by the same command, it continues where it was interrupted.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from tfrec_zoo.experiments import GRU4RecExperiment
 from tfrec_zoo.metrics.ranking import TIE_RULE_ALIASES, TIE_RULES
 from tfrec_zoo.program import define_config_flags, resolve_config, run_program
 from tfrec_zoo.run_folder import RunFolder
+from tfrec_zoo.trainers.drivers.cluster import choose_files
 from tfrec_zoo.trainers.drivers.opening import open_driver, open_shared_folder, serve_where_asked
 from tfrec_zoo.vocabulary import Vocabulary
 
@@ -36,6 +38,9 @@ def define_flags() -> None:
     """Defines the trainer's flags."""
     define_config_flags(GRU4RecExperiment)
     flags.DEFINE_multi_string("train", None, "Session log to train on; repeatable.", required=True)
+    flags.DEFINE_string(
+        "vocabulary", None, "Items and their counts, as tfrec-prepare writes; none: of --train."
+    )
     flags.DEFINE_string("validation", None, "Session log that picks the best checkpoint.")
     flags.DEFINE_multi_string("test", [], "Session log of the final metrics; repeatable.")
     flags.DEFINE_string("run_dir", None, "Run folder, made or continued.", required=True)
@@ -64,8 +69,8 @@ def train() -> None:
     serve_where_asked(experiment.distribution)
     if not FLAGS.validation:
         experiment.training.refuse_missing_validation()
-    log = read_log(FLAGS.train, experiment)
-    vocabulary = Vocabulary.from_codes(log.item_ids, log.item_codes)
+    log = read_log(choose_files(FLAGS.train, experiment.distribution), experiment)
+    vocabulary = find_vocabulary(log)
     if FLAGS.init_from:
         vocabulary = extend_vocabulary(FLAGS.init_from, vocabulary)
     sessions = Sessions.from_log(log, vocabulary)
@@ -103,6 +108,19 @@ def train() -> None:
                 export(folder)
 
 
+def find_vocabulary(log: SessionLog) -> Vocabulary:
+    """Returns the vocabulary of the whole training data, of which `log` may be a part.
+
+    Raises:
+        ValueError: it is only a part, and no vocabulary is given.
+    """
+    if FLAGS.vocabulary:
+        return Vocabulary.load(FLAGS.vocabulary)
+    if FLAGS.shard_input:
+        raise ValueError("--shard_input needs --vocabulary: no worker sees all items")
+    return Vocabulary.from_codes(log.item_ids, log.item_codes)
+
+
 def extend_vocabulary(init_from: str, vocabulary: Vocabulary) -> Vocabulary:
     """Returns the vocabulary of another run, with what is new in `vocabulary` behind it."""
     if Path(init_from).resolve() == Path(FLAGS.run_dir).resolve():
@@ -123,7 +141,7 @@ def read_sessions(path: str, experiment: GRU4RecExperiment, vocabulary: Vocabula
         raise ValueError(f"{path}: {error}") from None
 
 
-def read_log(paths: list[str], experiment: GRU4RecExperiment) -> SessionLog:
+def read_log(paths: Sequence[str | Path], experiment: GRU4RecExperiment) -> SessionLog:
     """Reads session logs with the configured columns."""
     data = experiment.data
     columns = SessionColumns(

@@ -64,7 +64,11 @@ class GRU4RecTask:
                 than the lanes of all workers.
         """
         self.driver = driver or LocalDriver()
-        experiment = fit_lanes(experiment, sessions.num_sessions // self.driver.num_streams)
+        streams = self.driver.streams
+        # With `shard_input` the sessions are already those of this process.
+        is_part = experiment.distribution.shard_input
+        num_parts = len(streams) if is_part else self.driver.num_streams
+        experiment = fit_lanes(experiment, sessions.num_sessions // num_parts)
         self.experiment = experiment
         training = experiment.training
         counts = vocabulary.row_counts()
@@ -77,9 +81,9 @@ class GRU4RecTask:
             self.step = GRU4RecStep(self.model, experiment, counts)
         self._evaluated = self.driver.copy_for_evaluation(self.model, make_model)
         self._num_lanes = self.driver.divide(experiment.batches.num_lanes, "num_lanes")
-        self._streams = [
-            SessionBatches(
-                sessions.part(stream, self.driver.num_streams),
+        self._streams = {
+            stream: SessionBatches(
+                sessions.part(stream - streams[0] * is_part, num_parts),
                 counts,
                 dataclasses.replace(experiment.batches, num_lanes=self._num_lanes),
                 noise_width=self.model.noise_width,
@@ -87,9 +91,10 @@ class GRU4RecTask:
                 steps_per_block=training.steps_per_block,
                 seed=training.seed + _STREAM_SEED * stream,
             )
-            for stream in range(self.driver.num_streams)
-        ]
-        self.num_events = sum(stream.num_events for stream in self._streams)
+            for stream in (streams if is_part else range(num_parts))
+        }
+        num_events = sum(stream.num_events for stream in self._streams.values())
+        self.num_events = self.driver.total(num_events) if is_part else num_events
         self.fingerprint = _fingerprint(sessions, vocabulary)
         self.has_perplexity = experiment.loss.loss == "cross_entropy"
         self.has_validation = validation is not None

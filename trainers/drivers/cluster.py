@@ -8,13 +8,18 @@ Replicas in step are `worker` tasks, with or without a `chief`; the chief, or el
 the run folder. Parameter servers are `ps`, what trains is `worker`, and the `chief` coordinates.
 """
 
+import contextlib
 import json
 import os
 import socket
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from tfrec_zoo.data.log_format import expand_paths
 from tfrec_zoo.distribution_config import DistributionConfig
+from tfrec_zoo.program import TaskLostError
 
 _EXAMPLES = {
     "multi_worker": '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": '
@@ -22,6 +27,8 @@ _EXAMPLES = {
     "parameter_server": '{"cluster": {"chief": ["host0:2222"], "worker": ["host1:2222"], "ps": '
     '["host2:2222"]}, "task": {"type": "chief", "index": 0}}',
 }
+
+_SECONDS_BETWEEN_LOOKS = 0.2
 
 
 @dataclass(frozen=True)
@@ -44,10 +51,42 @@ class Cluster:
         """Whether this task waits for what a coordinator sends."""
         return "ps" in self.tasks and self.task_type in ("worker", "ps")
 
+    @property
+    def worker_place(self) -> tuple[int, int]:
+        """The place of this task among those that train in step, and their number."""
+        num_chiefs, num_workers = (len(self.tasks.get(kind, ())) for kind in ("chief", "worker"))
+        place = self.task_index + num_chiefs * (self.task_type == "worker")
+        return place, num_chiefs + num_workers
+
     def to_json(self) -> str:
         """Returns the value of `TF_CONFIG`."""
         task = {"type": self.task_type, "index": self.task_index}
         return json.dumps({"cluster": dict(self.tasks), "task": task})
+
+    def wait_for_others(self, seconds: float) -> None:
+        """Returns as soon as each other task has been there.
+
+        TensorFlow itself would wait for ever, and without a word. Tasks in step wait for each
+        other, so each of them listens meanwhile where TensorFlow will.
+
+        Raises:
+            TaskLostError: somebody was not there in time.
+        """
+        end = time.monotonic() + seconds
+        with contextlib.ExitStack() as stack:
+            if not self.is_server:
+                port = self.tasks[self.task_type][self.task_index].rpartition(":")[2]
+                stack.enter_context(socket.create_server(("", int(port))))
+            silent = self.list_silent_tasks()
+            while silent:
+                if time.monotonic() > end:
+                    raise TaskLostError(
+                        f"the cluster was not complete after {seconds:g} s, nobody listens for "
+                        f"{', '.join(silent)}"
+                    )
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+                still = self.list_silent_tasks()
+                silent = [task for task in silent if task in still]
 
     def list_silent_tasks(self) -> list[str]:
         """Returns the tasks, as `worker 1 (host:port)`, where nobody listens."""
@@ -57,6 +96,28 @@ class Cluster:
             for index, address in enumerate(addresses)
             if not _is_listening(address)
         ]
+
+
+def choose_files(paths: Iterable[str], config: DistributionConfig) -> list[Path]:
+    """Returns the files that this task reads with `shard_input`: in turn with the others.
+
+    Args:
+        paths: of all files, also with wildcards.
+        config: asks for `shard_input`, or all files are returned.
+
+    Raises:
+        ValueError: there are fewer files than workers.
+    """
+    files = expand_paths(paths)
+    if not config.shard_input:
+        return files
+    place, count = find_cluster(config).worker_place
+    if len(files) < count:
+        raise ValueError(
+            f"shard_input needs a file for each of the {count} workers, got {len(files)}: write "
+            "more by tfrec-prepare --num_shards"
+        )
+    return files[place::count]
 
 
 def find_cluster(config: DistributionConfig) -> Cluster:

@@ -1,6 +1,7 @@
 """The driver of one device, and what all drivers have in common."""
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -11,6 +12,7 @@ import tf_keras
 
 from tfrec_zoo.data.block_dataset import BlockFeed
 from tfrec_zoo.distributed_variables import copy_weights
+from tfrec_zoo.program import TaskLostError
 from tfrec_zoo.trainers.drivers.block_runner import make_block_runner
 
 States = tuple[tf.Tensor, ...]
@@ -59,6 +61,15 @@ class LocalDriver:
         """
         del name
         return size
+
+    @property
+    def streams(self) -> Sequence[int]:
+        """The streams whose blocks are made by this process."""
+        return range(self.num_streams)
+
+    def total(self, number: int) -> int:
+        """Returns the sum of the numbers of all processes that train together."""
+        return number
 
     def take(self, task: BlockSource, jit_compile: bool) -> None:
         """Takes the task that is to be run."""
@@ -120,6 +131,13 @@ class LocalDriver:
     def watch(self) -> contextlib.AbstractContextManager:
         """Returns a context that turns the errors of lost tasks into a `TaskLostError`."""
         return contextlib.nullcontext()
+
+
+def find_lost_task(error: tf.errors.OpError) -> TaskLostError:
+    """Returns what an error of TensorFlow says about a task that is gone."""
+    found = re.search(r"remote target /job:(\w+)/replica:\d+/task:(\d+)", error.message)
+    who = f"{found.group(1)} {found.group(2)}" if found else "another task"
+    return TaskLostError(f"{who} does not answer any more")
 
 
 def slice_block(block: dict[str, Any], axes: dict[str, int], part: int, count: int) -> dict:

@@ -4,7 +4,6 @@ import contextlib
 import os
 import secrets
 import sys
-import threading
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from absl import logging
 
 from tfrec_zoo.config import Config
 from tfrec_zoo.distribution_config import DistributionConfig
-from tfrec_zoo.program import EXIT_TASK_LOST, TaskLostError, report_error
+from tfrec_zoo.program import report_error
 from tfrec_zoo.run_folder import RunFolder, open_run_folder
 from tfrec_zoo.trainers.drivers.cluster import Cluster, find_cluster
 
@@ -65,8 +64,8 @@ def open_driver(config: DistributionConfig) -> Iterator[Any]:
         os.environ["TF_CONFIG"] = cluster.to_json()
         if not cluster.is_chief:
             logging.set_verbosity(logging.WARNING)
-        with _deadline(cluster, config.cluster_timeout):
-            driver = _open_cluster(config, cluster)
+        cluster.wait_for_others(config.cluster_timeout)
+        driver = _open_cluster(config, cluster)
         with driver.watch():
             yield driver
             # Nobody leaves before the last: a task that is gone ends the others.
@@ -151,27 +150,6 @@ def _open_cluster(config: DistributionConfig, cluster: Cluster) -> Any:
         max_shards=config.max_shards,
         min_shard_bytes=config.min_shard_bytes,
     )
-
-
-@contextlib.contextmanager
-def _deadline(cluster: Cluster, seconds: float) -> Iterator[None]:
-    """Ends the process where the body, which waits for other tasks, takes too long."""
-
-    def end() -> None:
-        silent = ", ".join(cluster.list_silent_tasks()) or "none that nobody listens for"
-        text = (
-            f"the cluster was not complete after {seconds:g} s; tasks that do not answer: {silent}"
-        )
-        report_error(TaskLostError(text))
-        _leave(EXIT_TASK_LOST)
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 @contextlib.contextmanager

@@ -11,13 +11,13 @@ import tf_keras
 
 from tfrec_zoo.data.block_dataset import BlockFeed
 from tfrec_zoo.distributed_variables import read_rows
-from tfrec_zoo.program import TaskLostError
 from tfrec_zoo.trainers.drivers.local import (
     Block,
     BlockSource,
     LocalDriver,
     Result,
     States,
+    find_lost_task,
     slice_block,
 )
 
@@ -55,6 +55,15 @@ class ReplicaDriver(LocalDriver):
     def _is_alone(self) -> bool:
         """Whether all replicas are in this process."""
         return len(self._replicas) == self._num_replicas
+
+    @property
+    def streams(self) -> Sequence[int]:
+        """The streams of this process's replicas."""
+        return [0] if self._shares else self._replicas
+
+    def total(self, number: int) -> int:
+        """Returns the sum of the numbers of all processes, see `LocalDriver`."""
+        return number if self._is_alone else int(self._add_up(np.array([number], np.int64))[0])
 
     def scope(self) -> contextlib.AbstractContextManager:
         """Returns the strategy's scope."""
@@ -252,7 +261,7 @@ class ReplicaDriver(LocalDriver):
         ) as error:
             if self._is_alone:
                 raise
-            raise TaskLostError(error.message) from None
+            raise find_lost_task(error) from None
 
 
 def merge_rows(rows: tf.Tensor, gradient: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -270,6 +279,6 @@ def merge_rows(rows: tf.Tensor, gradient: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
     ordered = tf.gather(rows, order)
     is_new = tf.concat([[True], ordered[1:] != ordered[:-1]], axis=0)
     place = tf.cumsum(tf.cast(is_new, tf.int32)) - 1
-    size = rows.shape[0]
-    merged = tf.math.unsorted_segment_sum(tf.gather(gradient, order), place, size)
+    # Of parts from several machines the size is known no sooner than when they have come.
+    merged = tf.math.unsorted_segment_sum(tf.gather(gradient, order), place, tf.shape(rows)[0])
     return tf.tensor_scatter_nd_max(tf.zeros_like(rows), place[:, None], ordered), merged

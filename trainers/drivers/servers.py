@@ -11,9 +11,8 @@ import tf_keras
 from tensorflow.python.distribute.sharded_variable import ShardedVariable
 
 from tfrec_zoo.data.block_dataset import BlockFeed
-from tfrec_zoo.program import TaskLostError
 from tfrec_zoo.trainers.drivers.block_runner import make_block_runner
-from tfrec_zoo.trainers.drivers.local import Block, BlockSource, LocalDriver, States
+from tfrec_zoo.trainers.drivers.local import Block, BlockSource, LocalDriver, States, find_lost_task
 
 # What the variables are called that servers share out.
 _TABLES = ("item_table", "input_table", "rows")
@@ -159,4 +158,4 @@ class ServerDriver(LocalDriver):
         try:
             yield
         except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
-            raise TaskLostError(error.message) from None
+            raise find_lost_task(error) from None
