@@ -77,7 +77,9 @@ def define_flags() -> None:
     flags.DEFINE_string("clicks", None, "Criteo's text for DLRM, without a header; none: planted.")
     flags.DEFINE_multi_enum("model", list(MODELS), list(MODELS), "Which models.")
     flags.DEFINE_multi_enum("strategy", list(STRATEGIES), list(STRATEGIES), "Which strategies.")
-    flags.DEFINE_integer("planted", 20_000, "Planted sessions; as many clicks.", lower_bound=100)
+    flags.DEFINE_integer(
+        "planted", 20_000, "Planted sessions; clicks: four times.", lower_bound=100
+    )
     flags.DEFINE_integer("batch", 128, "Lanes of GRU4Rec, examples of a step.", lower_bound=2)
     flags.DEFINE_integer("epochs", 2, "Epochs of a run; the last one is timed.", lower_bound=2)
     flags.DEFINE_integer("rounds", 3, "Runs of each side.", lower_bound=1)
@@ -130,7 +132,7 @@ def prepare(model: str, folder: Path) -> list[str]:
         path = FLAGS.sessions or prepare_sessions(folder, FLAGS.planted)
         return [f"--train={path}", f"--num_lanes={FLAGS.batch}"]
     if model == "dlrm":
-        path = prepare_clicks(folder, FLAGS.clicks, FLAGS.planted)
+        path = prepare_clicks(folder, FLAGS.clicks, 4 * FLAGS.planted)
         return [f"--prepared={path}", f"--batch_size={FLAGS.batch}"]
     return [*prepare_news(folder, FLAGS.planted), f"--batch_size={FLAGS.batch}"]
 
