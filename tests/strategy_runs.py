@@ -111,6 +111,8 @@ def list_news_flags(folder: Path) -> list[str]:
     """Writes news and returns their flags."""
     (folder / "news").mkdir()
     flags = tiny_news_runs.list_flags(tiny_news_runs.write_news(folder / "news"))
+    # Blocks of two widths, which have different numbers of steps.
+    flags = [*flags, "--max_history=6"]
     return [*flags, "--age_buckets=4", "--num_shown_negatives=2", "--momentum=0.5"]
 
 

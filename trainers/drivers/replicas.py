@@ -139,11 +139,10 @@ class ReplicaDriver(LocalDriver):
         """Trains on a round, see `LocalDriver`."""
         num_steps, parts = blocks
         losses, num_events, states = self._run(tf.constant(num_steps), parts, states)
-        return losses.numpy()[:num_steps], int(num_events), states
+        return losses.numpy(), int(num_events), states
 
     def _run_steps(self, num_steps: tf.Tensor, parts: Any, states: Any) -> tuple:
         # The loop is around `run` and not inside: replicas that meet cannot do so within a loop.
-        capacity = self._strategy.experimental_local_results(parts["is_valid"])[0].shape[0]
 
         def body(index: tf.Tensor, losses: tf.Tensor, num_events: tf.Tensor, states: Any) -> tuple:
             loss, events, states = self._strategy.run(self._train, args=(index, parts, states))
@@ -156,14 +155,14 @@ class ReplicaDriver(LocalDriver):
         _, losses, num_events, states = tf.while_loop(
             lambda index, *_: index < num_steps,
             body,
-            (tf.constant(0), tf.zeros([capacity]), tf.constant(0), states),
+            (tf.constant(0), tf.zeros([num_steps]), tf.constant(0), states),
             parallel_iterations=1,
         )
         return losses, num_events, states
 
     def _train(self, index: tf.Tensor, part: Block, states: States) -> tuple:
         """Takes a step on this replica; returns sums over all, and its own states."""
-        batch = {name: value[index] for name, value in part.items() if name != "num_steps"}
+        batch = {n: _take(value, index) for n, value in part.items() if n != "num_steps"}
         rows, values, found = self._differentiate(batch, states)
         events = tf.math.count_nonzero(batch["is_valid"], dtype=tf.float32)
         context = tf.distribute.get_replica_context()
@@ -262,6 +261,13 @@ class ReplicaDriver(LocalDriver):
             if self._is_alone:
                 raise
             raise find_lost_task(error) from None
+
+
+def _take(values: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+    """Returns what a block holds for a step; zeros, which are not valid, behind its last one."""
+    size = values.shape[0]
+    value = values[tf.minimum(index, size - 1)]
+    return tf.where(index < size, value, tf.zeros_like(value))
 
 
 def merge_rows(rows: tf.Tensor, gradient: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
