@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import tensorflow as tf
 
 from tfrec_zoo.config import PROGRAM_KEY
-from tfrec_zoo.experiments import GRU4RecExperiment
+from tfrec_zoo.experiments import DLRMExperiment, GRU4RecExperiment, SSRExperiment
 from tfrec_zoo.export.quantized_weights import assign_weights, find_format, quantize_weights
 from tfrec_zoo.export.restored import (
     EXPORT_KEY,
@@ -176,6 +176,11 @@ def open_export(export: str | os.PathLike) -> ExportFolder:
 def find_program(config: Mapping[str, Any]) -> str:
     """Returns which model the content of a `config.json` is of."""
     return config.get(PROGRAM_KEY, GRU4RecExperiment.PROGRAM)
+
+
+def read_experiment(folder: RunFolder) -> GRU4RecExperiment | SSRExperiment | DLRMExperiment:
+    """Returns how the model of a run folder is trained; ValueError if that cannot be read."""
+    return _read_experiment(_find_kind(folder), folder)
 
 
 def find_checkpoint(folder: RunFolder, which: str = "best") -> str:

@@ -2,6 +2,7 @@
 
     tfrec-evaluate --run_dir=run --test=test.tsv.gz --k=5,20
     tfrec-evaluate --export=served/1 --test=test.tsv.gz --predict_to=predictions.parquet
+    tfrec-evaluate --run_dir=run --test=test.tsv.gz --follow
 
 Each kind has flags of its own: --help shows those of the run or export that is named with it, and
 of sessions where none is.
@@ -12,9 +13,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from absl import flags
+
 from tfrec_zoo.config import PROGRAM_KEY, parse_json_object
 from tfrec_zoo.experiments import DLRMExperiment, SSRExperiment
+from tfrec_zoo.program import run_program
+from tfrec_zoo.run_folder import RunFolder
 from tfrec_zoo.trainers import evaluate_clicks, evaluate_histories, evaluate_sessions
+from tfrec_zoo.trainers.evaluated_model import define_follow_flags
+from tfrec_zoo.trainers.follow import Patience, await_file
 
 _FOLDER_FLAG = re.compile(r"--?(?:run_dir|export)(?:=(.*))?")
 
@@ -35,8 +42,26 @@ def find_program(arguments: Sequence[str]) -> str | None:
     return None
 
 
+def find_followed(arguments: Sequence[str]) -> flags.FlagValues | None:
+    """Returns the flags of a command line that asks to follow a run; None where it does not."""
+    values = flags.FlagValues()
+    define_follow_flags(values)
+    values.set_gnu_getopt()
+    try:
+        values(["", *arguments], known_only=True)
+    except flags.Error:
+        return None
+    is_help = {"--help", "-help", "-h"} & set(arguments)
+    return values if values.follow and values.run_dir and not is_help else None
+
+
 def main() -> None:
     """Entry of `tfrec-evaluate`."""
+    # Of a training that has not begun nobody knows yet what kind of model it is.
+    if followed := find_followed(sys.argv[1:]):
+        config_path = RunFolder(followed.run_dir).config_path
+        patience = Patience(followed.follow_timeout)
+        run_program(lambda: await_file(config_path, patience), argv=sys.argv[:1])
     programs = {
         DLRMExperiment.PROGRAM: evaluate_clicks,
         SSRExperiment.PROGRAM: evaluate_histories,

@@ -39,6 +39,7 @@ from tfrec_zoo.trainers.evaluated_model import (
     find_folder,
     restore_models,
 )
+from tfrec_zoo.trainers.follow import Evaluation, follow_run
 from tfrec_zoo.trainers.text_table import format_lines
 
 if TYPE_CHECKING:
@@ -86,6 +87,9 @@ def evaluate() -> None:
     """Runs the program."""
     check_flags()
     folder = find_folder()
+    if FLAGS.follow:
+        follow_run(folder, make_evaluation)
+        return
     from tfrec_zoo.trainers.click_evaluation import ClickScorer
 
     results = []
@@ -96,16 +100,29 @@ def evaluate() -> None:
             write_predictions(scored)
         if FLAGS.predict_only:
             continue
-        metrics = streamed or summarize(scored)
+        metrics = streamed or summarize(scored, restored)
         print(f"{name}: {metrics['num_test_examples']:,} examples, click rate ", end="")
         print(f"{metrics['click_rate']:.4f}{describe_unknown(restored.schema, counts)}")
         print(format_metrics_table({"all": metrics}), end="\n\n")
         if FLAGS.slice_by:
-            metrics["slices"] = slice_metrics(scored, find_feature(restored), restored)
             print(format_metrics_table(metrics["slices"]), end="\n\n")
         results.append({"checkpoint": name, **metrics})
     if FLAGS.metrics_to:
         write_json(FLAGS.metrics_to, {"results": results})
+
+
+def make_evaluation(restored: RestoredDLRM) -> Evaluation:
+    """Returns what evaluates the model, whose weights change from call to call."""
+    from tfrec_zoo.trainers.click_evaluation import ClickScorer
+
+    scorer = ClickScorer(restored.model)
+
+    def evaluate_checkpoint(name: str) -> dict[str, Any]:
+        logging.info("evaluating %s", name)
+        scored, streamed = score(scorer, restored, PartCounts(restored.schema))
+        return streamed or summarize(scored, restored)
+
+    return evaluate_checkpoint
 
 
 def check_flags() -> None:
@@ -195,11 +212,14 @@ def describe_unknown(schema: ClickSchema, counts: PartCounts) -> str:
     return f"; unknown values: {told}" if told else ""
 
 
-def summarize(scored: Scored) -> dict[str, Any]:
-    """Returns the metrics of all examples."""
+def summarize(scored: Scored, restored: RestoredDLRM) -> dict[str, Any]:
+    """Returns the metrics of all examples, with --slice_by also those of its `slices`."""
     from tfrec_zoo.trainers.click_evaluation import summarize
 
-    return summarize(*scored.join())
+    metrics = summarize(*scored.join())
+    if FLAGS.slice_by:
+        metrics["slices"] = slice_metrics(scored, find_feature(restored), restored)
+    return metrics
 
 
 def find_feature(restored: RestoredDLRM) -> CategoricalFeature:

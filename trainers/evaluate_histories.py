@@ -34,6 +34,7 @@ from tfrec_zoo.trainers.evaluated_model import (
     find_folder,
     restore_models,
 )
+from tfrec_zoo.trainers.follow import Evaluation, follow_run
 from tfrec_zoo.trainers.gru4rec import define_metric_flags, parse_cut_offs
 from tfrec_zoo.trainers.news_data import (
     SHOWN_ITEMS,
@@ -49,6 +50,7 @@ from tfrec_zoo.trainers.text_table import format_lines
 
 if TYPE_CHECKING:
     from tfrec_zoo.export.restored import RestoredSSR
+    from tfrec_zoo.trainers.history_evaluation import HistoryRanker
 
 FLAGS = flags.FLAGS
 IMPRESSION_METRICS = ("auc", "mrr", "ndcg@5", "ndcg@10")
@@ -81,7 +83,6 @@ def evaluate() -> None:
     """Runs the program."""
     cut_offs = parse_cut_offs(FLAGS.k)
     check_flags()
-    tie_rule = resolve_tie_rule(FLAGS.tie_rule)
     log, impressions = None, {}
     folder = find_folder()
     experiment = SSRExperiment.from_dict(
@@ -91,25 +92,18 @@ def evaluate() -> None:
         log = read_session_log(FLAGS.test, read_columns(experiment.data))
     if FLAGS.test_impressions:
         impressions = {"test": read_impressions(FLAGS.test_impressions)}
-    from tfrec_zoo.trainers.evaluation_progress import EvaluationProgress
-    from tfrec_zoo.trainers.history_evaluation import HistoryRanker, evaluate_held_out
 
+    def make_evaluation(restored: RestoredSSR) -> Evaluation:
+        ranker, held_out = prepare(restored, log, impressions)
+        return lambda name: measure(ranker, name, held_out, cut_offs)
+
+    if FLAGS.follow:
+        follow_run(folder, make_evaluation)
+        return
     results = []
     for name, restored in restore_models(folder):
-        restored = add_items(restored, log, impressions)
-        held_out = find_held_out(restored, log, impressions)
-        ranker = HistoryRanker(
-            restored.model,
-            restored.catalogue,
-            exclude_history=restored.experiment.data.exclude_history,
-            exposures=find_exposures(restored.experiment, restored.catalogue, impressions)
-            if impressions
-            else None,
-        )
-        with EvaluationProgress(name) as progress:
-            metrics = evaluate_held_out(
-                ranker, held_out, cut_offs, tie_rule, seed=FLAGS.seed, progress=progress
-            )
+        ranker, held_out = prepare(restored, log, impressions)
+        metrics = measure(ranker, name, held_out, cut_offs)
         print(format_metrics_tables(name, metrics, cut_offs), end="\n\n")
         results.append({"checkpoint": name, **metrics})
         if FLAGS.predict_to:
@@ -130,6 +124,39 @@ def check_flags() -> None:
     if FLAGS.predict_to and find_format(FLAGS.predict_to) == "lines":
         raise flags.Error("--predict_to must end in .tsv, .csv (each also with .gz) or .parquet")
     check_output_flags("predict_to", "metrics_to")
+
+
+def prepare(
+    restored: RestoredSSR, log: SessionLog | None, impressions: dict[str, ImpressionLog]
+) -> tuple[HistoryRanker, HeldOut]:
+    """Returns what ranks under the model, with all items, and what is to be ranked."""
+    from tfrec_zoo.trainers.history_evaluation import HistoryRanker
+
+    restored = add_items(restored, log, impressions)
+    exposures = None
+    if impressions:
+        exposures = find_exposures(restored.experiment, restored.catalogue, impressions)
+    ranker = HistoryRanker(
+        restored.model,
+        restored.catalogue,
+        exclude_history=restored.experiment.data.exclude_history,
+        exposures=exposures,
+    )
+    return ranker, find_held_out(restored, log, impressions)
+
+
+def measure(
+    ranker: HistoryRanker, name: str, held_out: HeldOut, cut_offs: tuple[int, ...]
+) -> dict[str, Any]:
+    """Returns the metrics of the checkpoint `name`."""
+    from tfrec_zoo.trainers.evaluation_progress import EvaluationProgress
+    from tfrec_zoo.trainers.history_evaluation import evaluate_held_out
+
+    tie_rule = resolve_tie_rule(FLAGS.tie_rule)
+    with EvaluationProgress(name) as progress:
+        return evaluate_held_out(
+            ranker, held_out, cut_offs, tie_rule, seed=FLAGS.seed, progress=progress
+        )
 
 
 def add_items(
@@ -178,7 +205,7 @@ def predict(
     from tfrec_zoo.trainers.history_predictions import predict_after
     from tfrec_zoo.trainers.session_predictions import write_predictions
 
-    catalogue = restored.catalogue
+    catalogue = ranker.catalogue
     max_history = restored.experiment.batches.max_history
     found = predict_after(ranker, log, k, max_history, candidate_rows)
     item_ids = catalogue.vocabulary.raw_ids(np.arange(catalogue.num_rows))

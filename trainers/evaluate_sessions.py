@@ -35,12 +35,14 @@ from tfrec_zoo.trainers.evaluated_model import (
     find_folder,
     restore_models,
 )
+from tfrec_zoo.trainers.follow import Evaluation, follow_run
 from tfrec_zoo.trainers.gru4rec import define_metric_flags, parse_cut_offs
 from tfrec_zoo.trainers.metrics_table import describe_test, format_table
 from tfrec_zoo.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from tfrec_zoo.export.restore import RestoredGRU4Rec
+    from tfrec_zoo.trainers.session_evaluation import SessionRanker
 
 FLAGS = flags.FLAGS
 
@@ -110,6 +112,9 @@ def evaluate() -> None:
     if FLAGS.baselines:
         log = read_session_log(FLAGS.train, columns)
         options["baselines_from"] = Sessions.from_log(log, vocabulary)
+    if FLAGS.follow:
+        follow_run(folder, lambda restored: make_evaluation(restored, tests, options))
+        return
     results = measure(folder, tests, options)
     for test in tests:
         of_test = [(r["checkpoint"], r) for r in results if r["test"] == test.path]
@@ -175,19 +180,49 @@ def measure(
     folder: RunFolder, tests: list[TestLog], options: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """Evaluates every chosen checkpoint on every test log, and writes the predictions."""
-    from tfrec_zoo.trainers.evaluation_progress import EvaluationProgress
-    from tfrec_zoo.trainers.session_evaluation import SessionRanker, evaluate_sessions
+    from tfrec_zoo.trainers.session_evaluation import SessionRanker
 
     results = []
     for name, restored in restore_models(folder):
         ranker = SessionRanker(restored.model)
         for test in tests:
-            with EvaluationProgress(f"{name} on {Path(test.path).name}") as progress:
-                metrics = evaluate_sessions(ranker, test.sessions, **options, progress=progress)
+            metrics = measure_test(ranker, name, test, options)
             results.append({"test": test.path, "checkpoint": name, **metrics})
         if FLAGS.predict_to:
             predict(restored, tests[0], max(options["ks"]), options["candidate_rows"])
     return results
+
+
+def measure_test(
+    ranker: SessionRanker, name: str, test: TestLog, options: dict[str, Any]
+) -> dict[str, Any]:
+    """Returns the metrics of the checkpoint `name` on a test log."""
+    from tfrec_zoo.trainers.evaluation_progress import EvaluationProgress
+    from tfrec_zoo.trainers.session_evaluation import evaluate_sessions
+
+    with EvaluationProgress(f"{name} on {Path(test.path).name}") as progress:
+        return evaluate_sessions(ranker, test.sessions, **options, progress=progress)
+
+
+def make_evaluation(
+    restored: RestoredGRU4Rec, tests: list[TestLog], options: dict[str, Any]
+) -> Evaluation:
+    """Returns what evaluates the model, whose weights change from call to call.
+
+    The metrics of all logs but the first have the path of theirs in front.
+    """
+    from tfrec_zoo.trainers.session_evaluation import SessionRanker
+
+    ranker = SessionRanker(restored.model)
+
+    def evaluate_checkpoint(name: str) -> dict[str, Any]:
+        metrics = measure_test(ranker, name, tests[0], options)
+        for test in tests[1:]:
+            of_test = measure_test(ranker, name, test, options)
+            metrics |= {f"{test.path}/{metric}": value for metric, value in of_test.items()}
+        return metrics
+
+    return evaluate_checkpoint
 
 
 def predict(

@@ -49,6 +49,11 @@ def format_table(results: Iterable[tuple[str, Mapping[str, Any]]], ks: Iterable[
     return "\n".join(_align(line, widths) for line in lines)
 
 
+def is_of_group(name: str) -> bool:
+    """Returns whether a metric is about a group of the events, or about a baseline."""
+    return not _LABELS.keys().isdisjoint(name.split("/")[:-1])
+
+
 def _split_groups(metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Returns the metrics with a prefix: `position/3` -> their names without it -> value."""
     groups: dict[str, dict[str, Any]] = {}
