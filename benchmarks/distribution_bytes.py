@@ -20,13 +20,12 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from absl import flags
+from absl import flags, logging
 from distribution_shapes import Shape, describe, describe_mlperf, list_workloads
 
 from tfrec_zoo.program import run_program
 from tfrec_zoo.quiet_start import quieten_tensorflow
 from tfrec_zoo.trainers import news_data
-from tfrec_zoo.trainers.text_table import format_lines
 
 FLAGS = flags.FLAGS
 REPLICAS = (1, 8, 64)
@@ -116,6 +115,17 @@ def find_saturation(shapes: dict[int, Shape], link: Link, faster: float) -> str:
     return f"> {max(shapes)}"
 
 
+def count_speed(shapes: dict[int, Shape], replicas: int, link: Link, faster: float) -> float:
+    """Returns how many times as fast as one worker replicas are that share negatives.
+
+    Blocks are made meanwhile, by a core of each machine, which makes those of the whole batch.
+    """
+    alone, shape = shapes[1], shapes[replicas]
+    exchange = count_shared(shape, replicas).seconds(link)
+    seconds = max(shape.step_seconds / faster + exchange, shape.make_seconds)
+    return replicas * max(alone.step_seconds / faster, alone.make_seconds) / seconds
+
+
 def count_workers(shape: Shape, servers: int, link: Link, faster: float) -> float:
     """Returns how many workers the busiest of some servers can answer."""
     rows = _row_bytes(shape) + 2 * NUMBER * sum(shape.columns)
@@ -141,6 +151,7 @@ def define_flags() -> None:
 def run() -> None:
     """Measures the shapes, or reads them, and prints the tables."""
     quieten_tensorflow()
+    logging.set_verbosity(logging.WARNING)
     path = Path(FLAGS.shapes) if FLAGS.shapes else None
     if path and path.exists():
         shapes = [load_shape(one) for one in json.loads(path.read_text())]
@@ -151,8 +162,15 @@ def run() -> None:
     by_workload: dict[str, dict[int, Shape]] = {}
     for shape in shapes:
         by_workload.setdefault(shape.workload, {})[shape.replicas] = shape
-    tables = [list_shapes(shapes), list_bytes(by_workload), list_times(by_workload)]
-    print("\n".join([*tables, list_servers(by_workload)]))
+    print(list_shapes(shapes))
+    for make_table in (list_bytes, list_times, list_limits, list_servers):
+        print(make_table(by_workload))
+
+
+def format_table(lines: list[list[str]]) -> str:
+    """Returns lines of cells, the first of them headings, as Markdown."""
+    rule = ["---", *["---:"] * (len(lines[0]) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [lines[0], rule, *lines[1:]]) + "\n"
 
 
 def load_shape(values: dict) -> Shape:
@@ -189,10 +207,10 @@ def list_shapes(shapes: list[Shape]) -> str:
         sizes = (_row_bytes(shape), _dense_bytes(shape), NUMBER * tables, shape.block_bytes)
         lines.append(
             [shape.workload, str(shape.replicas), str(shape.examples), str(sum(shape.columns))]
-            + [f"{size / 1e6:.3g}" for size in sizes]
-            + [f"{1e3 * seconds:.3g}" for seconds in (shape.make_seconds, shape.step_seconds)]
+            + [format_number(size / 1e6) for size in sizes]
+            + [format_number(1e3 * seconds) for seconds in (shape.make_seconds, shape.step_seconds)]
         )
-    return format_lines(lines, 1)
+    return format_table(lines)
 
 
 def list_bytes(by_workload: dict[str, dict[int, Shape]]) -> str:
@@ -206,35 +224,44 @@ def list_bytes(by_workload: dict[str, dict[int, Shape]]) -> str:
                 count_own(shapes[1], replicas),
                 count_whole(shapes[replicas], replicas),
             )
-            cells = [f"{traffic.num_bytes / 1e6:.3g}" for traffic in counts]
-            lines.append([name, str(replicas), *cells, f"{served:.3g}"])
-    return format_lines(lines, 1)
+            cells = [format_number(traffic.num_bytes / 1e6) for traffic in counts]
+            lines.append([name, str(replicas), *cells, format_number(served)])
+    return format_table(lines)
 
 
 def list_times(by_workload: dict[str, dict[int, Shape]]) -> str:
-    """Returns the milliseconds of the exchange by link, and where it saturates, as a table."""
+    """Returns the milliseconds of the exchange by link, beside those of the step, as a table."""
     head = ["ms a step", "replicas", *LINKS, *(f"at {f:g} x" for f in FLAGS.faster)]
     lines = [head]
     for name, shapes in by_workload.items():
         for replicas in sorted(n for n in shapes if n > 1):
             shape = shapes[replicas]
             traffic = count_shared(shape, replicas)
-            cells = [f"{1e3 * traffic.seconds(link):.3g}" for link in LINKS.values()]
-            steps = [f"{1e3 * shape.step_seconds / f:.3g}" for f in FLAGS.faster]
+            cells = [format_number(1e3 * traffic.seconds(link)) for link in LINKS.values()]
+            steps = [format_number(1e3 * shape.step_seconds / f) for f in FLAGS.faster]
             lines.append([name, str(replicas), *cells, *steps])
-    text = format_lines(lines, 1)
-    lines = [["too many replicas", "worker", *LINKS]]
+    return format_table(lines)
+
+
+def list_limits(by_workload: dict[str, dict[int, Shape]]) -> str:
+    """Returns from how many replicas on it does not pay, and how fast they are, as two tables."""
+    limits = [["too many replicas", "worker", *LINKS]]
+    speeds = [["times as fast", "replicas", "worker", *LINKS]]
     for name, shapes in by_workload.items():
         for faster in FLAGS.faster:
             cells = [find_saturation(shapes, link, faster) for link in LINKS.values()]
-            lines.append([name, f"{faster:g} x", *cells])
-    return f"{text}\n{format_lines(lines, 1)}"
+            limits.append([name, f"{faster:g} x", *cells])
+            for replicas in sorted(n for n in shapes if n > 1):
+                found = [count_speed(shapes, replicas, link, faster) for link in LINKS.values()]
+                cells = [f"{speed:.1f}" for speed in found]
+                speeds.append([name, str(replicas), f"{faster:g} x", *cells])
+    return f"{format_table(limits)}\n{format_table(speeds)}"
 
 
 def list_servers(by_workload: dict[str, dict[int, Shape]]) -> str:
     """Returns how many workers the servers and the coordinator can serve, as a table."""
-    head = [f"workers of {FLAGS.servers} servers", "worker", "MB a step", "fullest", *NETWORKS]
-    lines = [[*head, "coordinator: core", "10 Gbit/s"]]
+    head = [f"{FLAGS.servers} servers", "worker", "MB a step", "fullest", *NETWORKS]
+    lines = [[*head, "blocks: core", "blocks: 10 Gbit/s"]]
     for name, shapes in by_workload.items():
         shape = shapes[1]
         for faster in FLAGS.faster:
@@ -243,10 +270,20 @@ def list_servers(by_workload: dict[str, dict[int, Shape]]) -> str:
             limits.append(seconds / shape.make_seconds)
             limits.append(seconds * LINKS["10 Gbit/s"].bytes_per_second / shape.block_bytes)
             lines.append(
-                [name, f"{faster:g} x", f"{sum(count_served(shape)) / 1e6:.3g}"]
-                + [f"{shape.fullest[FLAGS.servers]:.2f}", *(f"{limit:.3g}" for limit in limits)]
+                [name, f"{faster:g} x", format_number(sum(count_served(shape)) / 1e6)]
+                + [f"{shape.fullest[FLAGS.servers]:.2f}", *map(format_limit, limits)]
             )
-    return format_lines(lines, 1)
+    return format_table(lines)
+
+
+def format_number(number: float) -> str:
+    """Returns a number with three digits that count, or all before the point."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+
+
+def format_limit(workers: float) -> str:
+    """Returns a number of workers; a part of one is none."""
+    return "none" if workers < 1 else f"{int(workers):,}"
 
 
 if __name__ == "__main__":
