@@ -35,8 +35,8 @@ MLPERF_VALUES = (
 # The step of MLPERF is timed with few examples and small tables, for more do not fit here.
 TIMED_EXAMPLES, TIMED_ROWS = 128, 1_000
 NUM_DENSE = 13
-# Blocks that are made, and seconds for which one is trained on: the least time of each counts, which
-# was disturbed least.
+# Blocks that are made, and seconds for which one is trained on: of each the least time counts, that
+# which was disturbed least.
 NUM_BLOCKS, TIMED_SECONDS = 10, 4.0
 MakeTask = Callable[[int], Any]
 
