@@ -15,11 +15,12 @@ is missing from then on, as long as there is another; in all other cases the job
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tfrec_zoo.program import EXIT_TASK_LOST
 from tfrec_zoo.trainers.local_cluster import Task
 
 MULTI_WORKER = "multi_worker"
 PARAMETER_SERVER = "parameter_server"
-# Of tfrec_zoo.program: bad input, wrong flags.
+# Of `tfrec_zoo.program`: bad input, wrong flags.
 _REFUSALS = {1, 2}
 
 
@@ -51,11 +52,14 @@ class FaultRules:
     def is_refusal(self, tasks: Sequence[Task], codes: Mapping[Task, int]) -> bool:
         """Returns whether a first attempt failed over what it was given: it would fail again.
 
-        So it did where all tasks that finish have ended by themselves, and those that did not end
-        with 0 ended with 1 or 2, as the zoo's programs do for bad input and wrong flags.
+        So it did where all tasks that finish have ended by themselves, the first that failed with 1
+        or 2, as the zoo's programs do for bad input and wrong flags, and the others likewise or
+        for want of the first.
         """
         has_finished = all(task in codes for task in tasks if task.type == self.finishing)
-        return has_finished and set(codes.values()) - {0} <= _REFUSALS
+        failed = [code for code in codes.values() if code]
+        is_first_refusal = bool(failed) and failed[0] in _REFUSALS
+        return has_finished and is_first_refusal and set(failed) <= {*_REFUSALS, EXIT_TASK_LOST}
 
 
 RULES = {

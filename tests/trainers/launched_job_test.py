@@ -60,6 +60,20 @@ def test_what_all_refuse_is_not_tried_again(launch, tmp_path, flags):
     assert {path.read_text() for path in tmp_path.glob("* [01]")} == {"x"}
 
 
+def test_what_one_refuses_and_the_others_miss_is_not_tried_again(launch, tmp_path):
+    program = """
+    count()
+    if task == "worker 0":
+        sys.exit(1)
+    time.sleep(1)
+    sys.exit(75)
+    """
+    code, _, errors = finish(launch("--workers=2", program))
+    assert code == 1
+    assert "the same command would fail again" in errors
+    assert {path.read_text() for path in tmp_path.glob("* [01]")} == {"x"}
+
+
 def test_a_refusal_after_the_first_attempt_is_tried_again(launch, tmp_path):
     program = "sys.exit(3 if count() == 1 else 1)"
     code, _, _ = finish(launch("--workers=1 --max_restarts=2", program))
