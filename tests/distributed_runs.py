@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import psutil
 import tiny_runs
 
 EPOCHS = 6
+_MARK = "TFREC_TEST_RUN"
 _STARTED = re.compile(r"(chief|worker|ps) (\d+): process (\d+) at")
 
 
@@ -24,10 +26,16 @@ class DistributedRun:
     def __init__(self, flags: Sequence[str], command: Sequence[str]) -> None:
         """Starts it."""
         arguments = [sys.executable, "-m", "tfrec_zoo.trainers.launch", *flags, "--", *command]
+        # All processes of the run inherit it, and no others have it.
+        self._mark = secrets.token_hex()
         self._process = subprocess.Popen(
-            arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
+            arguments,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            bufsize=1,
+            env=os.environ | {_MARK: self._mark},
         )
-        self._children = psutil.Process(self._process.pid)
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -54,6 +62,20 @@ class DistributedRun:
         self._reader.join(10.0)
         return code
 
+    def end(self) -> None:
+        """Kills the launcher, and asserts that no process of the run is left."""
+        self._process.kill()
+        self._process.wait()
+        left = list(filter(self._is_task, psutil.process_iter()))
+        for process in left:
+            process.kill()
+        assert not left, left
+
+    def _is_task(self, process: psutil.Process) -> bool:
+        with contextlib.suppress(psutil.Error):
+            return process.environ().get(_MARK) == self._mark
+        return False
+
     @property
     def output(self) -> str:
         """What was said so far."""
@@ -63,23 +85,11 @@ class DistributedRun:
 @contextlib.contextmanager
 def start_run(flags: Sequence[str], command: Sequence[str]) -> Iterator[DistributedRun]:
     """Starts a training, and leaves no process of it behind."""
-    before = {process.pid for process in psutil.process_iter()}
     run = DistributedRun(flags, command)
     try:
         yield run
     finally:
-        run._process.kill()
-        run._process.wait()
-        left = [p for p in psutil.process_iter() if p.pid not in before and _is_task(p)]
-        for process in left:
-            process.kill()
-    assert not left, left
-
-
-def _is_task(process: psutil.Process) -> bool:
-    with contextlib.suppress(psutil.Error):
-        return "TF_CONFIG" in process.environ()
-    return False
+        run.end()
 
 
 def training_command(logs: dict[str, Path], run: Path) -> list[str]:
