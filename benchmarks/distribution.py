@@ -14,7 +14,7 @@ First each model is trained by each strategy, all tasks being processes of this 
 The strategies take turns, each in fresh processes with the same data and parameters. The speed is
 that of the last epoch, as the run folder has it: earlier ones compile and warm up. Medians are
 quoted, and the median of the ratios to `default` of the same round, since machines are noisy.
-Without --sessions and --clicks the data are planted, those of SSR always.
+Without --sessions and --clicks the data are planted, those of SSR (--model=ssr) always.
 
 Then `distribution_exchange.py` compares what replicas can do with the gradient of a table: exchange
 the rows of the step, or all of it.
@@ -75,14 +75,14 @@ def define_flags() -> None:
     """Defines the benchmark's flags."""
     flags.DEFINE_string("sessions", None, "Session log of GRU4Rec, TSV; none: planted.")
     flags.DEFINE_string("clicks", None, "Criteo's text for DLRM, without a header; none: planted.")
-    flags.DEFINE_multi_enum("model", list(MODELS), list(MODELS), "Which models.")
+    flags.DEFINE_multi_enum("model", ["gru4rec", "dlrm"], list(MODELS), "Which models.")
     flags.DEFINE_multi_enum("strategy", list(STRATEGIES), list(STRATEGIES), "Which strategies.")
     flags.DEFINE_integer(
         "planted", 20_000, "Planted sessions; clicks: four times.", lower_bound=100
     )
     flags.DEFINE_integer("batch", 128, "Lanes of GRU4Rec, examples of a step.", lower_bound=2)
     flags.DEFINE_integer("epochs", 2, "Epochs of a run; the last one is timed.", lower_bound=2)
-    flags.DEFINE_integer("rounds", 3, "Runs of each side.", lower_bound=1)
+    flags.DEFINE_integer("rounds", 2, "Runs of each side.", lower_bound=1)
     flags.DEFINE_integer("threads", 2, "Threads of the one process.", lower_bound=1)
     flags.DEFINE_multi_integer("rows", [10**4, 10**5, 10**6], "Table sizes of the exchange.")
     flags.DEFINE_boolean("exchange", True, "Measure the exchange of gradients, too.")
