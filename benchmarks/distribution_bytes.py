@@ -162,8 +162,10 @@ def run() -> None:
     by_workload: dict[str, dict[int, Shape]] = {}
     for shape in shapes:
         by_workload.setdefault(shape.workload, {})[shape.replicas] = shape
-    print(list_shapes(shapes))
-    for make_table in (list_bytes, list_times, list_limits, list_servers):
+    for make_table in (list_sizes, list_bytes, list_times):
+        print(make_table(by_workload))
+    print("With the times of this machine:\n")
+    for make_table in (list_measured, list_limits, list_servers):
         print(make_table(by_workload))
 
 
@@ -198,24 +200,37 @@ def is_asked_for(name: str) -> bool:
     return not FLAGS.workload or any(name.startswith(start) for start in FLAGS.workload)
 
 
-def list_shapes(shapes: list[Shape]) -> str:
+def list_sizes(by_workload: dict[str, dict[int, Shape]]) -> str:
     """Returns what steps are made of, as a table."""
     head = ["workload", "replicas", "examples", "rows", "row MB", "dense MB", "table MB"]
-    lines = [[*head, "block MB", "make ms", "step ms"]]
-    for shape in shapes:
+    lines = [[*head, "block MB"]]
+    for shape in list_all(by_workload):
         tables = sum(v * w for v, w in zip(shape.table_rows, shape.widths, strict=True))
         sizes = (_row_bytes(shape), _dense_bytes(shape), NUMBER * tables, shape.block_bytes)
-        lines.append(
-            [shape.workload, str(shape.replicas), str(shape.examples), str(sum(shape.columns))]
-            + [format_number(size / 1e6) for size in sizes]
-            + [format_number(1e3 * seconds) for seconds in (shape.make_seconds, shape.step_seconds)]
-        )
+        counts = (shape.replicas, shape.examples, sum(shape.columns))
+        cells = [*(f"{count:,}" for count in counts), *(format_number(s / 1e6) for s in sizes)]
+        lines.append([shape.workload, *cells])
     return format_table(lines)
+
+
+def list_measured(by_workload: dict[str, dict[int, Shape]]) -> str:
+    """Returns how long it takes to make a block and to train on it, a step, as a table."""
+    lines = [["workload", "replicas", "make ms", *(f"step ms, {f:g} x" for f in FLAGS.faster)]]
+    for shape in list_all(by_workload):
+        seconds = [shape.make_seconds, *(shape.step_seconds / f for f in FLAGS.faster)]
+        cells = [format_number(1e3 * each) for each in seconds]
+        lines.append([shape.workload, str(shape.replicas), *cells])
+    return format_table(lines)
+
+
+def list_all(by_workload: dict[str, dict[int, Shape]]) -> list[Shape]:
+    """Returns all shapes, in order."""
+    return [shapes[n] for shapes in by_workload.values() for n in sorted(shapes)]
 
 
 def list_bytes(by_workload: dict[str, dict[int, Shape]]) -> str:
     """Returns the megabytes that a replica or a worker sends in a step, as a table."""
-    lines = [["MB a step", "replicas", "shared", "own rows", "whole tables", "servers"]]
+    lines = [["MB a step", "replicas", "shared", "own rows", "whole tables", "servers, both ways"]]
     for name, shapes in by_workload.items():
         served = sum(count_served(shapes[1])) / 1e6
         for replicas in sorted(n for n in shapes if n > 1):
@@ -230,16 +245,13 @@ def list_bytes(by_workload: dict[str, dict[int, Shape]]) -> str:
 
 
 def list_times(by_workload: dict[str, dict[int, Shape]]) -> str:
-    """Returns the milliseconds of the exchange by link, beside those of the step, as a table."""
-    head = ["ms a step", "replicas", *LINKS, *(f"at {f:g} x" for f in FLAGS.faster)]
-    lines = [head]
+    """Returns the milliseconds of the exchange with shared negatives by link, as a table."""
+    lines = [["ms a step", "replicas", *LINKS]]
     for name, shapes in by_workload.items():
         for replicas in sorted(n for n in shapes if n > 1):
-            shape = shapes[replicas]
-            traffic = count_shared(shape, replicas)
+            traffic = count_shared(shapes[replicas], replicas)
             cells = [format_number(1e3 * traffic.seconds(link)) for link in LINKS.values()]
-            steps = [format_number(1e3 * shape.step_seconds / f) for f in FLAGS.faster]
-            lines.append([name, str(replicas), *cells, *steps])
+            lines.append([name, str(replicas), *cells])
     return format_table(lines)
 
 
