@@ -47,12 +47,13 @@ def test_the_files_of_a_version(exported, restored):
     assert config["export"]["tensorflow"] == tf.__version__
 
 
-def test_only_the_weights_and_three_tables_are_stored(exported, restored):
+def test_only_the_weights_and_four_tables_are_stored(exported, restored):
     stored = dict(tf.train.list_variables(str(exported / "variables" / "variables")))
     shapes = [shape for name, shape in stored.items() if "VARIABLE_VALUE" in name]
     columns = list(restored.model.item_table.shape)[::-1]
-    expected = [list(weight.shape) for weight in restored.model.weights] + [[41], [41], columns]
-    assert sorted(shapes) == sorted(expected)
+    sums = [41, 3 * restored.model.network.state_dims[0]]
+    expected = [list(weight.shape) for weight in restored.model.weights]
+    assert sorted(shapes) == sorted([*expected, [41], [41], columns, sums])
 
 
 def test_it_answers_like_python_where_there_is_only_tensorflow(

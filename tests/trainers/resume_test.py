@@ -24,7 +24,7 @@ def test_the_epochs_are_as_long_as_these_tests_think(finished_run):
 def test_a_run_killed_twice_ends_as_an_undisturbed_one(arguments, finished_run, tmp_path):
     run = tmp_path / "run"
     command = [*tiny_runs.OPTIONS, *arguments]
-    kill_at("gru4rec", "_train_block", 50, command)
+    kill_at("gru4rec", "_train_blocks", 50, command)
     state = tiny_runs.load_state(run)
     assert (state["epoch"], state["step"]) == (0, 40)
     assert not (run / "metrics.json").exists()
@@ -41,7 +41,7 @@ def test_a_run_killed_twice_ends_as_an_undisturbed_one(arguments, finished_run, 
     [
         # Before the first checkpoint; between a validation's line and what it leads to; between
         # the best checkpoint and the last one.
-        ("_train_block", 10),
+        ("_train_blocks", 10),
         ("_maybe_save", 30),
         ("_save", STEPS_OF_AN_EPOCH),
     ],
