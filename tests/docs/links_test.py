@@ -22,6 +22,8 @@ FOREIGN_FLAGS = {"help", "flagfile", "verbosity", "model_config_file", "logdir"}
 # Of services and servers.
 FOREIGN_FLAGS |= {"opt_out", "port", "rest_api_port", "signature"}
 FOREIGN_FLAGS |= {"project", "region", "temp_location"}
+# Of benchmarks.
+FOREIGN_FLAGS |= {"clicks", "news", "sessions"}
 # Of Slurm, kubectl and pip, as far as the first hyphen.
 FOREIGN_FLAGS |= {"for", "gpus", "no", "nodes", "timeout"}
 
