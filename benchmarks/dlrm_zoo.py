@@ -26,8 +26,8 @@ class ZooSide:
         keep_freed_memory()
         import tensorflow as tf
 
-        from tfrec_zoo.trainers.drivers.block_runner import make_block_runner
         from tfrec_zoo.trainers.dlrm_task import DLRMTask
+        from tfrec_zoo.trainers.drivers.block_runner import make_block_runner
 
         tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
         self._data = data
