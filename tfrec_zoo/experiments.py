@@ -41,7 +41,9 @@ class TrainingConfig(Config):
     )
     seed: int = option(42, "Of weights, dropout, session order and negatives.")
     steps_per_block: int = option(100, "Steps that one compiled call runs.")
-    jit_compile: bool = option(True, "Compile the training steps with XLA.")
+    jit_compile: bool = option(
+        True, "Compile the training steps with XLA; parameter servers never do."
+    )
     validate_every_epochs: int = option(1, "Epochs between validations.")
     validate_every_steps: int = option(
         0, "Steps between validations within an epoch, rounded up to blocks; 0: none."
