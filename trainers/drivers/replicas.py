@@ -116,8 +116,13 @@ class ReplicaDriver(LocalDriver):
             yield num_steps, self._place(last)
 
     def _empty(self, epoch: int, replica: int, old: Block | None) -> Block:
+        old = old or next(self._task.blocks(epoch, 0, replica), None)
         if old is None:
-            old = next(self._task.blocks(epoch, 0, replica))
+            raise ValueError(
+                f"the data make fewer blocks of steps than there are replicas ({self._num_replicas}"
+                "), and without share_negatives each has blocks of its own: lower steps_per_block "
+                "or batch_size, or share the negatives"
+            )
         return {name: tf.zeros_like(value) for name, value in old.items()}
 
     def _place(self, parts: Sequence[Any]) -> Any:

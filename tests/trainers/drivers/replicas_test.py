@@ -1,5 +1,7 @@
 """What replicas exchange, against NumPy, and the parts that blocks are cut into."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -54,3 +56,12 @@ def test_a_batch_that_cannot_be_divided_is_named():
     driver._num_replicas = 4
     with pytest.raises(ValueError, match="num_lanes=6 cannot be divided among 4 replicas"):
         driver.divide(6, "num_lanes")
+
+
+def test_fewer_blocks_than_replicas_are_refused():
+    driver = ReplicaDriver(tf.distribute.MirroredStrategy(["CPU:0"]), share_negatives=False)
+    driver._task = SimpleNamespace(blocks=lambda epoch, first, stream: iter(()))
+    with pytest.raises(ValueError, match="fewer blocks of steps than there are replicas"):
+        driver._empty(0, 0, None)
+    ended = driver._empty(0, 0, {"is_valid": tf.constant([True])})
+    assert ended["is_valid"].numpy().tolist() == [False]
