@@ -23,7 +23,7 @@ FOREIGN_FLAGS = {"help", "flagfile", "verbosity", "model_config_file", "logdir"}
 FOREIGN_FLAGS |= {"opt_out", "port", "rest_api_port", "signature"}
 FOREIGN_FLAGS |= {"project", "region", "temp_location"}
 # Of benchmarks.
-FOREIGN_FLAGS |= {"clicks", "news", "sessions"}
+FOREIGN_FLAGS |= {"clicks", "news", "nopeers", "sessions"}
 # Of Slurm, kubectl and pip, as far as the first hyphen.
 FOREIGN_FLAGS |= {"for", "gpus", "no", "nodes", "timeout"}
 
