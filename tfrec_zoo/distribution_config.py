@@ -67,7 +67,6 @@ class DistributionConfig(Config):
                 "share_negatives is about replicas in step, and under strategy=parameter_server "
                 "each worker always has negatives of its own: leave it out"
             )
-
         if self.shard_input and (self.strategy != "multi_worker" or self.share_negatives):
             raise ValueError(
                 "shard_input needs strategy=multi_worker and no share_negatives, for who reads a "

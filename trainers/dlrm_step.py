@@ -26,10 +26,6 @@ class DLRMStep(RowStep):
         super().__init__(model, tables, experiment.optimizer)
         self._config = experiment.loss
 
-    def rows(self, batch: Batch) -> list[tf.Tensor]:
-        """Returns the distinct rows of a step in each store."""
-        return [batch[f"columns_{number}"] for number in range(len(self.tables))]
-
     def differentiate(self, batch: Batch, states: tuple, values: Sequence[tf.Tensor]) -> Gradients:
         """Returns the summed gradients of a step's batches; a click has no history."""
         parts = {n: array for n, array in batch.items() if not n.startswith(_OF_THE_STEP)}

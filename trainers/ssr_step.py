@@ -24,10 +24,6 @@ class SSRStep(RowStep):
         super().__init__(model, tables, experiment.optimizer)
         self._config = experiment
 
-    def rows(self, batch: Batch) -> list[tf.Tensor]:
-        """Returns the distinct rows of a step in each store."""
-        return [batch[f"columns_{number}"] for number in range(len(self.tables))]
-
     def differentiate(self, batch: Batch, states: tuple, values: Sequence[tf.Tensor]) -> Gradients:
         """Returns the gradients of a batch; an example holds its whole history."""
         sources = [*values, *self.dense]

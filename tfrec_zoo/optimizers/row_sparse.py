@@ -87,17 +87,15 @@ class _Optimizer(tf.Module):
         self,
         rows: Sequence[tf.Tensor],
         values: Sequence[tf.Tensor],
-        gradients: Sequence[tf.Tensor | tf.IndexedSlices],
+        gradients: Sequence[tf.Tensor],
     ) -> None:
         """Takes one step by what a tape has found of gathered rows and of dense variables.
 
         Args:
             rows: int32 [U], the distinct rows of each table.
             values: float [U, W], what was gathered of each.
-            gradients: of `values` and, behind them, of the dense variables. The gradient of a
-                gather has duplicate slices, which are summed before anything is clipped.
+            gradients: of `values` and, behind them, of the dense variables.
         """
-        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         of_tables = zip(rows, values, gradients[: len(rows)], strict=True)
         self.apply([RowGradient(*parts) for parts in of_tables], gradients[len(rows) :])
 

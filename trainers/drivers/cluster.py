@@ -8,7 +8,6 @@ Replicas in step are `worker` tasks, with or without a `chief`; the chief, or el
 the run folder. Parameter servers are `ps`, what trains is `worker`, and the `chief` coordinates.
 """
 
-import contextlib
 import json
 import os
 import socket
@@ -58,11 +57,6 @@ class Cluster:
         place = self.task_index + num_chiefs * (self.task_type == "worker")
         return place, num_chiefs + num_workers
 
-    def to_json(self) -> str:
-        """Returns the value of `TF_CONFIG`."""
-        task = {"type": self.task_type, "index": self.task_index}
-        return json.dumps({"cluster": dict(self.tasks), "task": task})
-
     def wait_for_others(self, seconds: float) -> None:
         """Returns as soon as each other task has been there.
 
@@ -73,10 +67,8 @@ class Cluster:
             TaskLostError: somebody was not there in time.
         """
         end = time.monotonic() + seconds
-        with contextlib.ExitStack() as stack:
-            if not self.is_server:
-                port = self.tasks[self.task_type][self.task_index].rpartition(":")[2]
-                stack.enter_context(socket.create_server(("", int(port))))
+        port = self.tasks[self.task_type][self.task_index].rpartition(":")[2]
+        with socket.create_server(("", int(port))):
             silent = self.list_silent_tasks()
             while silent:
                 if time.monotonic() > end:

@@ -61,7 +61,6 @@ def open_driver(config: DistributionConfig) -> Iterator[Any]:
         return
     cluster = find_cluster(config)
     try:
-        os.environ["TF_CONFIG"] = cluster.to_json()
         if not cluster.is_chief:
             logging.set_verbosity(logging.WARNING)
         cluster.wait_for_others(config.cluster_timeout)

@@ -34,7 +34,7 @@ def test_who_writes_and_who_waits(monkeypatch, tasks, kind, index, is_chief, is_
     strategy = "parameter_server" if "ps" in tasks else "multi_worker"
     cluster = find_cluster(DistributionConfig(strategy=strategy))
     assert (cluster.is_chief, cluster.is_server) == (is_chief, is_server)
-    assert json.loads(cluster.to_json())["task"] == {"type": kind, "index": index}
+    assert (cluster.task_type, cluster.task_index) == (kind, index)
 
 
 @pytest.mark.parametrize("strategy", ["multi_worker", "parameter_server"])
