@@ -7,7 +7,8 @@ First each model is trained by each strategy, all tasks being processes of this 
 
     default           one process with --threads threads
     mirrored          one process, its processor split into two devices in step
-    own               the same, each device with a batch and negatives of its own
+    on_host           the same, the tables beside them (--tables_on_host)
+    own               as mirrored, each device with a batch and negatives of its own
     multi_worker      two processes of one thread each, in step
     parameter_server  two workers and two servers of one thread each, and the chief
 
@@ -39,6 +40,7 @@ FOLDER = Path(__file__).resolve().parent
 STRATEGIES = {
     "default": ([], []),
     "mirrored": ([], ["--strategy=mirrored", "--num_devices=2"]),
+    "on_host": ([], ["--strategy=mirrored", "--num_devices=2", "--tables_on_host"]),
     "own": ([], ["--strategy=mirrored", "--num_devices=2", "--noshare_negatives"]),
     "multi_worker": (["--workers=2", "--threads=1"], []),
     "parameter_server": (["--workers=2", "--ps=2", "--threads=1"], []),

@@ -3,8 +3,8 @@
     python strategy_runs.py FOLDER
 
 leaves a run folder and an export in FOLDER/<model>/<driver>: `default` on one device, `mirrored` on
-two devices that share negatives and `own` on two that do not, `one_worker` and `two_workers` with
-two parameter servers each.
+two devices that share negatives, `on_host` on two that have the tables beside them, `own` on two
+that share nothing, `one_worker` and `two_workers` with two parameter servers each.
 """
 
 import contextlib
@@ -21,17 +21,18 @@ import tiny_news_runs
 import tiny_runs
 
 from tfrec_zoo.trainers import dlrm, gru4rec, ssr
+from tfrec_zoo.trainers.drivers.host_tables import HostTableDriver
 from tfrec_zoo.trainers.drivers.local import LocalDriver
 from tfrec_zoo.trainers.drivers.replicas import ReplicaDriver
 from tfrec_zoo.trainers.drivers.servers import ServerDriver
 
 NUM_STEPS = 20
-DRIVERS = ("default", "mirrored", "own", "one_worker", "two_workers")
+DRIVERS = ("default", "mirrored", "on_host", "own", "one_worker", "two_workers")
 
 
-def mirror() -> tf.distribute.Strategy:
-    """Returns the strategy of two devices."""
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], tf.distribute.ReductionToOneDevice())
+def mirror(*devices: str) -> tf.distribute.Strategy:
+    """Returns the strategy of some devices."""
+    return tf.distribute.MirroredStrategy(devices, tf.distribute.ReductionToOneDevice())
 
 
 def free_address(sockets: list[socket.socket]) -> str:
@@ -63,8 +64,9 @@ def make_drivers() -> dict[str, LocalDriver]:
     sizes = {"num_servers": 2, "max_shards": 0, "min_shard_bytes": 64}
     return {
         "default": LocalDriver(),
-        "mirrored": ReplicaDriver(mirror(), share_negatives=True),
-        "own": ReplicaDriver(mirror(), share_negatives=False),
+        "mirrored": ReplicaDriver(mirror("CPU:0", "CPU:1"), share_negatives=True),
+        "on_host": HostTableDriver(mirror("CPU:1", "CPU:2")),
+        "own": ReplicaDriver(mirror("CPU:0", "CPU:1"), share_negatives=False),
         "one_worker": ServerDriver(strategy, num_workers=1, **sizes),
         "two_workers": ServerDriver(strategy, num_workers=2, **sizes),
     }
@@ -81,13 +83,14 @@ def train_all(folder: Path) -> None:
         for model, (module, run, flags) in programs.items():
             module.open_driver = lambda config, driver=driver: contextlib.nullcontext(driver)
             target = folder / model / driver_name
-            code = run(
-                *flags,
-                "--epochs=1",
-                f"--max_steps={NUM_STEPS}",
-                f"--run_dir={target / 'run'}",
-                f"--export_dir={target / 'export'}",
-            )
+            with driver.home():
+                code = run(
+                    *flags,
+                    "--epochs=1",
+                    f"--max_steps={NUM_STEPS}",
+                    f"--run_dir={target / 'run'}",
+                    f"--export_dir={target / 'export'}",
+                )
             assert not code, (model, driver_name, code)
 
 
@@ -119,7 +122,7 @@ def list_news_flags(folder: Path) -> list[str]:
 if __name__ == "__main__":
     os.environ["TF_NUM_INTEROP_THREADS"] = "16"
     processor = tf.config.list_physical_devices("CPU")[0]
-    parts = [tf.config.LogicalDeviceConfiguration() for _ in range(2)]
+    parts = [tf.config.LogicalDeviceConfiguration() for _ in range(3)]
     tf.config.set_logical_device_configuration(processor, parts)
     train_all(Path(sys.argv[1]))
     print(json.dumps(DRIVERS), flush=True)

@@ -4,9 +4,36 @@ A *copy* is a replica's: each replica reads and writes its own, and all stay equ
 the same steps. A *part* is a range of a table's rows on a parameter server.
 """
 
+import contextlib
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.ops.resource_variable_ops import ResourceVariable
+
+# What the variables are called of which a step reads some rows.
+TABLE_NAMES = ("item_table", "input_table", "rows")
+HOST = "CPU:0"
+
+
+class HostVariable(ResourceVariable):
+    """A variable of which this process has one, in its own memory, whatever the strategy."""
+
+    @classmethod
+    def make(cls, initial_value: Any, name: str, **options: Any) -> "HostVariable":
+        """Makes one of what `tf.Variable` is given; what a strategy needs is left out."""
+        kept = {key: options[key] for key in ("trainable", "dtype") if key in options}
+        with tf.device(HOST):
+            return cls(initial_value, name=name, **kept)
+
+
+def beside(variable: tf.Variable) -> contextlib.AbstractContextManager:
+    """Returns a context in which variables are made where another one lies."""
+    if isinstance(variable, HostVariable):
+        return tf.variable_creator_scope(lambda make, **options: HostVariable.make(**options))
+    if tf.distribute.has_strategy():
+        return tf.distribute.get_strategy().extended.colocate_vars_with(variable)
+    return contextlib.nullcontext()
 
 
 def list_copies(variable: tf.Variable) -> tuple[tf.Variable, ...]:

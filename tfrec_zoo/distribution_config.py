@@ -29,6 +29,13 @@ class DistributionConfig(Config):
         "Replicas in step are parts of one batch, with all of its targets and negatives, so that "
         "their number changes nothing; no: each has a batch, negatives and examples of its own.",
     )
+    tables_on_host: bool = option(
+        False,
+        "Tables, and what the optimizer keeps of them, lie in the memory of the host, which sends "
+        "the rows of each step to the devices of mirrored or multi_worker: for tables that do not "
+        "fit into a GPU. The host validates and exports, too.",
+        affects_result=False,
+    )
     shard_input: bool = option(
         False,
         "Each worker of multi_worker reads its own part of the --train files alone, for session "
@@ -66,6 +73,15 @@ class DistributionConfig(Config):
             raise ValueError(
                 "share_negatives is about replicas in step, and under strategy=parameter_server "
                 "each worker always has negatives of its own: leave it out"
+            )
+        if self.tables_on_host and not (
+            self.strategy in ("mirrored", "multi_worker") and self.share_negatives
+        ):
+            raise ValueError(
+                "tables_on_host needs replicas in step that are parts of one batch: "
+                "strategy=mirrored (of one device with num_devices=1) or multi_worker, and "
+                f"share_negatives; got strategy={self.strategy}, "
+                f"share_negatives={self.share_negatives}"
             )
         if self.shard_input and (self.strategy != "multi_worker" or self.share_negatives):
             raise ValueError(

@@ -9,7 +9,7 @@ import tf_keras
 from tfrec_zoo.distributed_variables import list_parts, read_rows
 from tfrec_zoo.optimizers.on_servers import ServerOptimizer
 from tfrec_zoo.optimizers.optimizer_config import OptimizerConfig
-from tfrec_zoo.optimizers.row_sparse import make_optimizer
+from tfrec_zoo.optimizers.row_sparse import RowGradient, make_optimizer
 
 Batch = dict[str, tf.Tensor]
 States = tuple[tf.Tensor, ...]
@@ -102,9 +102,36 @@ class RowStep(tf.Module):
         count: tf.Tensor,
     ) -> None:
         """Takes the optimizer's step by the sums that `differentiate` has found."""
+        of_tables, of_dense = self._mean(gradients, count)
+        self.optimizer.apply(list(map(RowGradient, rows, values, of_tables)), of_dense)
+
+    def apply_to_dense(
+        self, gradients: Sequence[tf.Tensor], count: tf.Tensor
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Takes the first half of the same step, that of the dense weights.
+
+        Returns:
+            What the rows of each table are moved by, float [U, W], and the number of the step.
+        """
+        return self.optimizer.move_dense(*self._mean(gradients, count))
+
+    def apply_to_tables(
+        self,
+        rows: Sequence[tf.Tensor],
+        values: Sequence[tf.Tensor],
+        gradients: Sequence[tf.Tensor],
+        step: tf.Tensor,
+    ) -> None:
+        """Takes the second half, by what the first one has returned."""
+        self.optimizer.move_tables(list(map(RowGradient, rows, values, gradients)), step)
+
+    def _mean(
+        self, gradients: Sequence[tf.Tensor], count: tf.Tensor
+    ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        """Returns the mean gradients of the tables' rows and of the dense weights."""
         divisor = tf.maximum(count, 1.0)
         means = [gradient / divisor for gradient in gradients]
-        self.optimizer.apply_gathered(rows, values, means)
+        return means[: len(self.tables)], means[len(self.tables) :]
 
     @property
     def dense_variables(self) -> list[tf.Variable]:

@@ -18,11 +18,10 @@ class ServerOptimizer(RowSparseOptimizer):
     """
 
     def _make_slots(self, variable: tf.Variable, *, is_table: bool) -> list[tf.Variable]:
-        colocate = tf.distribute.get_strategy().extended.colocate_vars_with
-        of_parts = []
-        for part in list_parts(variable):
-            with colocate(part):
-                of_parts.append(super()._make_slots(part, is_table=is_table))
+        of_parts = [
+            super(ServerOptimizer, self)._make_slots(part, is_table=is_table)
+            for part in list_parts(variable)
+        ]
         if len(of_parts) == 1:
             return of_parts[0]
         return [ShardedVariable(slots) for slots in zip(*of_parts, strict=True)]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import tensorflow as tf
 import tf_keras
 
-from tfrec_zoo.distributed_variables import own_copy
+from tfrec_zoo.distributed_variables import beside, own_copy
 from tfrec_zoo.optimizers.optimizer_config import OptimizerConfig
 from tfrec_zoo.optimizers.schedules import learning_rate_scale
 from tfrec_zoo.optimizers.update_rules import move, slot_shapes
@@ -81,23 +81,30 @@ class _Optimizer(tf.Module):
         self, table_gradients: Sequence[RowGradient], dense_gradients: Sequence[tf.Tensor]
     ) -> None:
         """Takes one step; gradients in the order of the constructor's variables."""
+        of_tables, step = self.move_dense([g.gradient for g in table_gradients], dense_gradients)
+        moved = zip(table_gradients, of_tables, strict=True)
+        self.move_tables([given._replace(gradient=gradient) for given, gradient in moved], step)
+
+    def move_dense(
+        self, of_tables: Sequence[tf.Tensor], of_dense: Sequence[tf.Tensor]
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Begins a step: counts it, clips all gradients together and moves the dense variables.
+
+        Returns:
+            The clipped gradients of the tables' rows and the number of the step, int64 [].
+        """
+        step = own_copy(self.step).assign_add(1)
+        gradients = clip([*of_tables, *of_dense], self.config.clip_norm)
+        self._move_dense(gradients[len(of_tables) :], step)
+        return gradients[: len(of_tables)], step
+
+    def move_tables(self, table_gradients: Sequence[RowGradient], step: tf.Tensor) -> None:
+        """Ends the step: moves the rows of all tables by clipped gradients."""
         raise NotImplementedError
 
-    def apply_gathered(
-        self,
-        rows: Sequence[tf.Tensor],
-        values: Sequence[tf.Tensor],
-        gradients: Sequence[tf.Tensor],
-    ) -> None:
-        """Takes one step by what a tape has found of gathered rows and of dense variables.
-
-        Args:
-            rows: int32 [U], the distinct rows of each table.
-            values: float [U, W], what was gathered of each.
-            gradients: of `values` and, behind them, of the dense variables.
-        """
-        of_tables = zip(rows, values, gradients[: len(rows)], strict=True)
-        self.apply([RowGradient(*parts) for parts in of_tables], gradients[len(rows) :])
+    def _move_dense(self, gradients: Sequence[tf.Tensor], step: tf.Tensor) -> None:
+        """Moves the dense variables by clipped gradients."""
+        raise NotImplementedError
 
 
 class RowSparseOptimizer(_Optimizer):
@@ -126,28 +133,23 @@ class RowSparseOptimizer(_Optimizer):
     def _make_slots(self, variable: tf.Variable, *, is_table: bool) -> list[tf.Variable]:
         config = self.config.for_tables if is_table else self.config
         shapes = slot_shapes(config, variable.shape, is_table=is_table)
-        return [
-            tf.Variable(tf.fill(shape, config.initial_slot(name)), trainable=False, name=name)
-            for name, shape in shapes.items()
-        ]
+        with beside(variable):
+            return [
+                tf.Variable(tf.fill(shape, config.initial_slot(name)), trainable=False, name=name)
+                for name, shape in shapes.items()
+            ]
 
-    def apply(
-        self, table_gradients: Sequence[RowGradient], dense_gradients: Sequence[tf.Tensor]
-    ) -> None:
-        """Takes one step; gradients in the order of the constructor's variables."""
-        step = own_copy(self.step).assign_add(1)
-        rate, table_rate = learning_rates(self.config, step)
-        gradients = [g.gradient for g in table_gradients] + list(dense_gradients)
-        gradients = clip(gradients, self.config.clip_norm)
-        for (table, slots, given), gradient in zip(
-            zip(self._tables, self.table_slots, table_gradients, strict=True),
-            gradients,
-            strict=False,
+    def move_tables(self, table_gradients: Sequence[RowGradient], step: tf.Tensor) -> None:
+        """Ends the step: moves the rows of all tables by clipped gradients."""
+        _, rate = learning_rates(self.config, step)
+        for table, slots, given in zip(
+            self._tables, self.table_slots, table_gradients, strict=True
         ):
-            self._move_rows(table, slots, given._replace(gradient=gradient), table_rate, step)
-        for variable, slots, gradient in zip(
-            self._dense, self.dense_slots, gradients[len(self._tables) :], strict=True
-        ):
+            self._move_rows(table, slots, given, rate, step)
+
+    def _move_dense(self, gradients: Sequence[tf.Tensor], step: tf.Tensor) -> None:
+        rate, _ = learning_rates(self.config, step)
+        for variable, slots, gradient in zip(self._dense, self.dense_slots, gradients, strict=True):
             self._move_whole(variable, slots, gradient, rate, step)
 
     def _move_rows(
@@ -200,25 +202,20 @@ class KerasOptimizer(_Optimizer):
         slots = (*self.table_optimizer.variables, *self.dense_optimizer.variables)
         return (*super().variables, *slots)
 
-    def apply(
-        self, table_gradients: Sequence[RowGradient], dense_gradients: Sequence[tf.Tensor]
-    ) -> None:
-        """Takes one step; gradients in the order of the constructor's variables."""
-        step = self.step.assign_add(1)
-        rate, table_rate = learning_rates(self.config, step)
-        self.dense_optimizer.learning_rate.assign(rate)
-        self.table_optimizer.learning_rate.assign(table_rate)
-        gradients = [g.gradient for g in table_gradients] + list(dense_gradients)
-        gradients = clip(gradients, self.config.clip_norm)
+    def move_tables(self, table_gradients: Sequence[RowGradient], step: tf.Tensor) -> None:
+        """Ends the step: moves the rows of all tables by clipped gradients."""
+        _, rate = learning_rates(self.config, step)
+        self.table_optimizer.learning_rate.assign(rate)
         slices = [
-            tf.IndexedSlices(gradient, given.rows, dense_shape=table.shape)
-            for gradient, given, table in zip(
-                gradients, table_gradients, self._tables, strict=False
-            )
+            tf.IndexedSlices(given.gradient, given.rows, dense_shape=table.shape)
+            for given, table in zip(table_gradients, self._tables, strict=True)
         ]
         self.table_optimizer.apply_gradients(zip(slices, self._tables, strict=True))
-        dense = zip(gradients[len(self._tables) :], self._dense, strict=True)
-        self.dense_optimizer.apply_gradients(dense)
+
+    def _move_dense(self, gradients: Sequence[tf.Tensor], step: tf.Tensor) -> None:
+        rate, _ = learning_rates(self.config, step)
+        self.dense_optimizer.learning_rate.assign(rate)
+        self.dense_optimizer.apply_gradients(zip(gradients, self._dense, strict=True))
 
 
 def _make_keras_optimizer(name: str) -> tf_keras.optimizers.Optimizer:

@@ -53,6 +53,10 @@ class LocalDriver:
         """Returns the context in which variables are made that are trained."""
         return contextlib.nullcontext()
 
+    def home(self) -> contextlib.AbstractContextManager:
+        """Returns the context of the whole program: where it does what has no place of its own."""
+        return contextlib.nullcontext()
+
     def divide(self, size: int, name: str) -> int:
         """Returns how much of a batch of `size` a stream has in its own.
 

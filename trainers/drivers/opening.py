@@ -57,7 +57,9 @@ def open_driver(config: DistributionConfig) -> Iterator[Any]:
         ValueError: there is no such cluster.
     """
     if config.strategy in ("default", "mirrored"):
-        yield _open_local(config)
+        driver = _open_local(config)
+        with driver.home():
+            yield driver
         return
     cluster = find_cluster(config)
     try:
@@ -65,7 +67,7 @@ def open_driver(config: DistributionConfig) -> Iterator[Any]:
             logging.set_verbosity(logging.WARNING)
         cluster.wait_for_others(config.cluster_timeout)
         driver = _open_cluster(config, cluster)
-        with driver.watch():
+        with driver.watch(), driver.home():
             yield driver
             # Nobody leaves before the last: a task that is gone ends the others.
             driver.decide(lambda: None)
@@ -92,7 +94,6 @@ def _open_local(config: DistributionConfig) -> Any:
     import tensorflow as tf
 
     from tfrec_zoo.trainers.drivers.local import LocalDriver
-    from tfrec_zoo.trainers.drivers.replicas import ReplicaDriver
 
     if config.strategy == "default":
         return LocalDriver()
@@ -109,7 +110,16 @@ def _open_local(config: DistributionConfig) -> Any:
         strategy = tf.distribute.MirroredStrategy(
             [f"CPU:{number}" for number in range(count)], tf.distribute.ReductionToOneDevice()
         )
-    return ReplicaDriver(strategy, share_negatives=config.share_negatives)
+    return _join_replicas(config, strategy)
+
+
+def _join_replicas(config: DistributionConfig, strategy: Any, **options: Any) -> Any:
+    from tfrec_zoo.trainers.drivers.host_tables import HostTableDriver
+    from tfrec_zoo.trainers.drivers.replicas import ReplicaDriver
+
+    if config.tables_on_host:
+        return HostTableDriver(strategy, **options)
+    return ReplicaDriver(strategy, share_negatives=config.share_negatives, **options)
 
 
 def _split_processor(count: int) -> None:
@@ -131,15 +141,11 @@ def _split_processor(count: int) -> None:
 def _open_cluster(config: DistributionConfig, cluster: Cluster) -> Any:
     import tensorflow as tf
 
-    from tfrec_zoo.trainers.drivers.replicas import ReplicaDriver
     from tfrec_zoo.trainers.drivers.servers import ServerDriver
 
     if config.strategy == "multi_worker":
-        return ReplicaDriver(
-            tf.distribute.MultiWorkerMirroredStrategy(),
-            share_negatives=config.share_negatives,
-            is_chief=cluster.is_chief,
-        )
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        return _join_replicas(config, strategy, is_chief=cluster.is_chief)
     tf.config.threading.set_inter_op_parallelism_threads(_WAITING_THREADS)
     resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
     return ServerDriver(

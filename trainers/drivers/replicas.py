@@ -91,11 +91,7 @@ class ReplicaDriver(LocalDriver):
         """Yields the number of steps and the replicas' blocks of each round."""
         if self._shares:
             for block in self._feed(self._task.blocks(epoch, first_round)):
-                parts = [
-                    slice_block(block, self._task.example_axes, replica, self._num_replicas)
-                    for replica in self._replicas
-                ]
-                yield int(block["num_steps"]), self._place(parts)
+                yield int(block["num_steps"]), self._cut(block)
             return
         streams = [
             iter(feed(self._task.blocks(epoch, first_round, replica)))
@@ -114,6 +110,15 @@ class ReplicaDriver(LocalDriver):
                 for replica, old, block in zip(self._replicas, last, blocks, strict=True)
             ]
             yield num_steps, self._place(last)
+
+    def _cut(self, block: Block) -> Any:
+        """Returns the parts of a block, each on its device."""
+        return self._place(
+            [
+                slice_block(block, self._task.example_axes, replica, self._num_replicas)
+                for replica in self._replicas
+            ]
+        )
 
     def _empty(self, epoch: int, replica: int, old: Block | None) -> Block:
         old = old or next(self._task.blocks(epoch, 0, replica), None)
@@ -150,10 +155,8 @@ class ReplicaDriver(LocalDriver):
         # The loop is around `run` and not inside: replicas that meet cannot do so within a loop.
 
         def body(index: tf.Tensor, losses: tf.Tensor, num_events: tf.Tensor, states: Any) -> tuple:
-            loss, events, states = self._strategy.run(self._train, args=(index, parts, states))
-            loss, events = (
-                self._strategy.experimental_local_results(value)[0] for value in (loss, events)
-            )
+            loss, events, states = self._train_all(index, parts, states)
+            loss, events = map(self._take_first, (loss, events))
             losses = tf.tensor_scatter_nd_update(losses, [[index]], [loss])
             return index + 1, losses, num_events + tf.cast(events, tf.int32), states
 
@@ -165,9 +168,17 @@ class ReplicaDriver(LocalDriver):
         )
         return losses, num_events, states
 
+    def _take_first(self, value: Any) -> tf.Tensor:
+        """Returns what all replicas have, as the first one of this process has it."""
+        return self._strategy.experimental_local_results(value)[0]
+
+    def _train_all(self, index: tf.Tensor, parts: Any, states: Any) -> tuple:
+        """Takes a step on all replicas; returns loss, events and states of each."""
+        return self._strategy.run(self._train, args=(index, parts, states))
+
     def _train(self, index: tf.Tensor, part: Block, states: States) -> tuple:
         """Takes a step on this replica; returns sums over all, and its own states."""
-        batch = {n: _take(value, index) for n, value in part.items() if n != "num_steps"}
+        batch = take_step(part, index)
         rows, values, found = self._differentiate(batch, states)
         events = tf.math.count_nonzero(batch["is_valid"], dtype=tf.float32)
         context = tf.distribute.get_replica_context()
@@ -266,6 +277,11 @@ class ReplicaDriver(LocalDriver):
             if self._is_alone:
                 raise
             raise find_lost_task(error) from None
+
+
+def take_step(block: Block, index: tf.Tensor) -> Block:
+    """Returns the arrays of a step of a block."""
+    return {name: _take(value, index) for name, value in block.items() if name != "num_steps"}
 
 
 def _take(values: tf.Tensor, index: tf.Tensor) -> tf.Tensor:

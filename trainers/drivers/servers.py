@@ -11,11 +11,9 @@ import tf_keras
 from tensorflow.python.distribute.sharded_variable import ShardedVariable
 
 from tfrec_zoo.data.block_dataset import BlockFeed
+from tfrec_zoo.distributed_variables import TABLE_NAMES
 from tfrec_zoo.trainers.drivers.block_runner import make_block_runner
 from tfrec_zoo.trainers.drivers.local import Block, BlockSource, LocalDriver, States, find_lost_task
-
-# What the variables are called that servers share out.
-_TABLES = ("item_table", "input_table", "rows")
 
 
 class ServerDriver(LocalDriver):
@@ -65,7 +63,7 @@ class ServerDriver(LocalDriver):
 
     def _share_out(self, make: Callable, **options: Any) -> Any:
         """Makes a variable, of a table its parts; the servers take turns."""
-        if options.get("name") not in _TABLES:
+        if options.get("name") not in TABLE_NAMES:
             return make(**options)
         value = options.pop("initial_value")
         value = tf.convert_to_tensor(value() if callable(value) else value)

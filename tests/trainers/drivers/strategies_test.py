@@ -38,7 +38,7 @@ def load(runs: Path, model: str, driver: str) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("driver", ["mirrored", "one_worker"])
+@pytest.mark.parametrize("driver", ["mirrored", "on_host", "one_worker"])
 def test_weights_slots_and_states_are_those_of_one_device(runs, model, driver):
     expected, found = load(runs, model, "default"), load(runs, model, driver)
     assert found.keys() == expected.keys()
@@ -48,7 +48,7 @@ def test_weights_slots_and_states_are_those_of_one_device(runs, model, driver):
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("driver", ["mirrored", "one_worker"])
+@pytest.mark.parametrize("driver", ["mirrored", "on_host", "one_worker"])
 def test_metrics_and_counts_are_those_of_one_device(runs, model, driver):
     expected, found = (
         RunFolder(runs / model / name / "run").load_metrics() for name in ("default", driver)
@@ -73,7 +73,7 @@ def test_streams_learn_on_their_own_examples(runs, model, driver):
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("driver", ["mirrored", "own", "one_worker", "two_workers"])
+@pytest.mark.parametrize("driver", ["mirrored", "on_host", "own", "one_worker", "two_workers"])
 def test_an_export_holds_the_weights_of_the_checkpoint(runs, model, driver):
     """The table of an export, bit by bit that of the checkpoint, whoever trained it."""
     last = load(runs, model, driver)
