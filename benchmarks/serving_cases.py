@@ -11,7 +11,8 @@ from tfrec_zoo.vocabulary import Vocabulary
 BATCH_SIZES = (1, 64)
 # Inputs whose columns are a session's clicks.
 SESSION_INPUTS = ("session_items", "session_rows")
-ZOO = "zoo tensorflow"
+# What others are compared with: the zoo's SavedModel in the same runtime, or else in Python.
+ZOO, ZOO_SESSION = "zoo tensorflow", "zoo session"
 
 Inputs = dict[str, np.ndarray]
 
@@ -24,12 +25,14 @@ class Side:
         name: in the table.
         consumer: key of `serving_worker.CONSUMERS`.
         path: see `serving_worker.Settings`.
+        reference: name of the side that it is compared with.
         shapes: of the inputs by name, where these are fixed.
     """
 
     name: str
     consumer: str
     path: Path
+    reference: str = ZOO
     shapes: dict[str, list[int]] = field(default_factory=dict)
 
     def answers(self, inputs: Inputs) -> bool:
@@ -82,14 +85,19 @@ def _list_cases(path: Path, others: list[Path], peers: Path | None, clicks: list
             largest[request.signature] = dict(request.inputs)
     largest.pop("serving_default", None)
     for signature, inputs in largest.items():
-        sides = [Side(ZOO, "tensorflow", path)]
+        sides = _list_tensorflow("zoo", path)
         for other in others:
             sides += _find_other_format(other, program, signature)
         if peers is not None and program == "gru4rec":
             name = {"recommend_rows": "keras_gru", "recommend": "tfrs_brute_force"}.get(signature)
             if name and (peers / name).exists():
-                sides.append(Side(name.replace("_", " "), "tensorflow", peers / name / "1"))
+                sides += _list_tensorflow(name.replace("_", " "), peers / name / "1")
         yield Case(program, signature, draw_requests(inputs, path, clicks), sides)
+
+
+def _list_tensorflow(name: str, path: Path) -> list[Side]:
+    references = {"tensorflow": ZOO, "session": ZOO_SESSION}
+    return [Side(f"{name} {by}", by, path, reference) for by, reference in references.items()]
 
 
 def _find_other_format(path: Path, program: str, signature: str) -> list[Side]:
@@ -100,7 +108,8 @@ def _find_other_format(path: Path, program: str, signature: str) -> list[Side]:
     shapes = {name: each["shape"] for name, each in described["inputs"].items()}
     consumer, name = interface["format"], f"zoo {interface['format']}"
     is_fixed = all(size is not None for shape in shapes.values() for size in shape)
-    return [Side(name, consumer, path / described["file"], shapes if is_fixed else {})]
+    file = path / described["file"]
+    return [Side(name, consumer, file, shapes=shapes if is_fixed else {})]
 
 
 def draw_requests(inputs: Inputs, path: Path, clicks: list[int]) -> dict[str, Inputs]:

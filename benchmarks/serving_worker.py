@@ -58,6 +58,24 @@ def load_tensorflow(settings: Settings) -> Ask:
     return ask
 
 
+def load_session(settings: Settings) -> Ask:
+    """Returns a signature in a session, as TensorFlow Serving and programs in C run it."""
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    options = v1.ConfigProto(
+        intra_op_parallelism_threads=settings.threads,
+        inter_op_parallelism_threads=settings.threads,
+    )
+    session = v1.Session(graph=tf.Graph(), config=options)
+    with session.graph.as_default():
+        loaded = v1.saved_model.load(session, ["serve"], settings.path)
+    signature = loaded.signature_def[settings.signature]
+    fetched = [output.name for output in signature.outputs.values()]
+    call = session.make_callable(fetched, [given.name for given in signature.inputs.values()])
+    return lambda inputs: call(*(inputs[name] for name in signature.inputs))
+
+
 def load_onnx(settings: Settings) -> Ask:
     """Returns the function of a file in ONNX Runtime."""
     import onnxruntime
@@ -89,6 +107,7 @@ def load_litert(settings: Settings) -> Ask:
 
 CONSUMERS: dict[str, Callable[[Settings], Ask]] = {
     "tensorflow": load_tensorflow,
+    "session": load_session,
     "onnx": load_onnx,
     "openvino": load_openvino,
     "tflite": load_litert,
