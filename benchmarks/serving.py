@@ -9,11 +9,11 @@ with a GRU and a dense layer of scores (`recommend_rows`), and the retrieval of 
 Recommenders, `BruteForce`, with the same GRU as its query model (`recommend`).
 
 The sides take turns, each in a fresh process with --threads threads, and are asked the same. Times
-are those from arrays to arrays: in a `session`, which is how TensorFlow Serving and programs in C run
-a SavedModel, and of a signature called from Python (`tensorflow`), which adds some 0.3 ms. A ratio says
-how many times as long a side takes as the SavedModel of the zoo does, in the same round (sessions beside
-sessions, all others beside `tensorflow`): the median of the rounds. The least times, and their
-ratio, are those to go by where other work keeps the machine busy.
+are those from arrays to arrays in Python. A SavedModel is asked in a `session`, which is how
+TensorFlow Serving and programs in C run it, and by its signature called from Python (`tensorflow`).
+A ratio says how many times as long a side takes as the SavedModel of the zoo does (sessions beside
+sessions, all others beside `tensorflow`), in the same round: the median of the rounds. The least
+times, and their ratio, are those to go by where other work keeps the machine busy.
 """
 
 import dataclasses
@@ -85,19 +85,21 @@ def compare(case: Case, scratch: Path) -> list[dict]:
     """Lets the sides of a signature take turns, prints a table, and returns its lines."""
     rounds: list[dict[str, dict]] = []
     for _ in range(FLAGS.rounds):
-        rounds.append({side.name: measure(side, case, scratch) for side in case.sides})
+        rounds.append({})
+        for side in case.sides:
+            rounds[-1].setdefault(side.name, {}).update(measure(side, case, scratch))
     print(f"\n{case.model} {case.signature}, {FLAGS.threads} threads, {FLAGS.rounds} rounds")
     print(f"{'':24}{'':28}" + "".join(f"{head:>12}" for head in HEADS))
     lines = []
     for request in case.requests:
-        for side in case.sides:
-            found = [one[side.name][request] for one in rounds if request in one[side.name]]
+        for name, reference in {side.name: side.reference for side in case.sides}.items():
+            found = [one[name][request] for one in rounds if request in one[name]]
             if found:
-                zoo = [one[side.reference][request] for one in rounds]
+                zoo = [one[reference][request] for one in rounds]
                 line = summarize(found, zoo)
-                print(f"{request:24}{side.name:28}" + "".join(f"{v:12.3f}" for v in line.values()))
+                print(f"{request:24}{name:28}" + "".join(f"{v:12.3f}" for v in line.values()))
                 about = {"model": case.model, "signature": case.signature}
-                lines.append({**about, "request": request, "side": side.name, **line})
+                lines.append({**about, "request": request, "side": name, **line})
     sys.stdout.flush()
     return lines
 
