@@ -12,6 +12,9 @@ from tfrec_zoo.data.sessions.lanes import SILENT
 
 PADDING_ROW = 0
 
+# Up to so many rows of a table for each row that a step touches, marks are faster than sorting.
+_MOST_MARKS = 4
+
 
 def round_up_columns(needed: int, most: int) -> int:
     """Returns a column count of few possible values, since each one is compiled once.
@@ -34,6 +37,35 @@ def find_columns(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         column_of: int32 [K, M], the column of each entry of `rows`.
     """
     num_steps, num_rows = rows.shape
+    column_of = np.empty(rows.shape, np.int32)
+    table_size = int(rows.max(initial=PADDING_ROW)) + 1
+    find = _find_by_marks if table_size <= _MOST_MARKS * num_rows else _find_by_sorting
+    distinct = find(rows, column_of, table_size)
+    num_columns = round_up_columns(max(map(len, distinct)), num_rows + 1)
+    columns = np.full((num_steps, num_columns), PADDING_ROW, np.int32)
+    for step_columns, step_rows in zip(columns, distinct, strict=True):
+        step_columns[: len(step_rows)] = step_rows
+    return columns, column_of
+
+
+def _find_by_marks(rows: np.ndarray, column_of: np.ndarray, table_size: int) -> list[np.ndarray]:
+    """Fills in `column_of` and returns each step's distinct rows, in a look at the whole table."""
+    is_marked, number = np.zeros(table_size, bool), np.empty(table_size, np.int32)
+    found = []
+    for step_rows, step_column_of in zip(rows, column_of, strict=True):
+        is_marked[step_rows] = is_marked[PADDING_ROW] = True
+        distinct = np.flatnonzero(is_marked)
+        is_marked[distinct] = False
+        number[distinct] = np.arange(len(distinct))
+        step_column_of[:] = number[step_rows]
+        found.append(distinct)
+    return found
+
+
+def _find_by_sorting(rows: np.ndarray, column_of: np.ndarray, table_size: int) -> list[np.ndarray]:
+    """Does the same in a time that does not depend on the table's size."""
+    del table_size
+    num_steps, num_rows = rows.shape
     # One sort of (row, place) pairs packed into an int64 beats argsort: it is vectorised.
     keys = np.empty((num_steps, num_rows + 1), np.int64)
     keys[:, 0] = PADDING_ROW
@@ -45,16 +77,12 @@ def find_columns(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     is_new[:, 0] = True
     np.greater_equal(keys[:, 1:] ^ keys[:, :-1], 1 << 32, out=is_new[:, 1:])
     # Step by step, for what is scattered stays in the cache then.
-    distinct, column_of = [], np.empty(keys.shape, np.int32)
+    found, places = [], np.empty(num_rows + 1, np.int32)
     for step_keys, step_is_new, step_column_of in zip(keys, is_new, column_of, strict=True):
-        distinct.append(step_keys[step_is_new] >> 32)
-        step_column_of[step_keys & 0xFFFFFFFF] = np.cumsum(step_is_new, dtype=np.int32)
-    column_of -= 1
-    num_columns = round_up_columns(max(map(len, distinct)), num_rows + 1)
-    columns = np.full((num_steps, num_columns), PADDING_ROW, np.int32)
-    for step_columns, step_rows in zip(columns, distinct, strict=True):
-        step_columns[: len(step_rows)] = step_rows
-    return columns, column_of[:, 1:]
+        found.append(step_keys[step_is_new] >> 32)
+        places[step_keys & 0xFFFFFFFF] = np.cumsum(step_is_new, dtype=np.int32)
+        np.subtract(places[1:], 1, out=step_column_of)
+    return found
 
 
 def count_columns(column_of: np.ndarray, num_columns: int) -> np.ndarray:
