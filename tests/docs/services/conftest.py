@@ -55,3 +55,23 @@ def export_numeric(exports, tmp_path_factory) -> Callable[..., dict[str, Path]]:
         return versions
 
     return export
+
+
+@pytest.fixture(scope="module")
+def service(request, repository) -> Path:
+    """The program in the folder `FOLDER` of the requesting module."""
+    return repository / "docs" / "services" / request.module.FOLDER / "service.py"
+
+
+@pytest.fixture(scope="module")
+def versions(request, export_numeric) -> dict[str, Path]:
+    """The models in the format `FORMAT` of the requesting module."""
+    return export_numeric(request.module.FORMAT, **getattr(request.module, "SIZES", {}))
+
+
+@pytest.fixture(scope="module")
+def answer(service, versions, ask_python) -> Callable[[str], tuple[dict, dict]]:
+    """From the name of a request to the service's answer and Python's."""
+    from docs.services.numeric_services import make_answer
+
+    return make_answer(service, versions, ask_python)

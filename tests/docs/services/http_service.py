@@ -1,4 +1,4 @@
-"""Runs a service that answers by HTTP in a process of its own, and asks it."""
+"""Runs a service that answers by HTTP in a process of its own, and what each of them is held to."""
 
 import contextlib
 import http.client
@@ -8,10 +8,12 @@ import re
 import subprocess
 import threading
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import pytest
 import requests
+from docs.services.service_requests import REQUESTS, require_answer
 
 # Seconds for TensorFlow to be loaded, on a machine that is busy with other tests.
 START_TIMEOUT = 180
@@ -92,3 +94,26 @@ def announce(url: str, path: str, size: int) -> tuple[int, dict]:
 
 def refuse(constant: str) -> None:
     raise AssertionError(f"{constant} is no JSON")
+
+
+class HttpServiceTests:
+    """The tests of a service, whose module has its address as the fixture `url`."""
+
+    @pytest.mark.parametrize("name", REQUESTS)
+    def test_answers_like_python(self, url: str, ask_python: Callable, name: str) -> None:
+        model, signature, inputs = REQUESTS[name]
+        code, found = ask(url, f"{model}/{signature}", inputs)
+        assert code == 200, found
+        require_answer(found, ask_python(model, signature, inputs))
+
+    @pytest.mark.parametrize(("path", "body", "code", "words"), BAD_REQUESTS)
+    def test_wrong_requests_are_told_what_is_wrong(
+        self, url: str, path: str, body: str, code: int, words: str
+    ) -> None:
+        found, content = ask(url, path, body)
+        assert found == code
+        assert list(content) == ["error"] and words in content["error"]
+
+    def test_a_body_that_is_too_large_is_not_read(self, url: str) -> None:
+        code, content = announce(url, "gru4rec/recommend", 2**21)
+        assert code == 413 and "1048576" in content["error"]

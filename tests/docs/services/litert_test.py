@@ -1,26 +1,14 @@
 """The service on LiteRT in a process that has neither the zoo nor TensorFlow."""
 
 import pytest
-from docs.services.numeric_services import REQUESTS, ask, make_answer
+from docs.services.numeric_services import REQUESTS, ask
 from docs.services.service_requests import require_answer
 
 pytest.importorskip("ai_edge_litert")
 
-
-@pytest.fixture(scope="module")
-def versions(export_numeric):
-    # Three at once: the four sessions take two rounds, the second of which is not full.
-    return export_numeric("tflite", batch_size=3, session_length=6)
-
-
-@pytest.fixture(scope="module")
-def service(repository):
-    return repository / "docs" / "services" / "litert" / "service.py"
-
-
-@pytest.fixture(scope="module")
-def answer(service, versions, ask_python):
-    return make_answer(service, versions, ask_python)
+FOLDER, FORMAT = "litert", "tflite"
+# Three at once: the four sessions take two rounds, the second of which is not full.
+SIZES = {"batch_size": 3, "session_length": 6}
 
 
 @pytest.mark.parametrize("name", REQUESTS)

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from docs.services.http_service import BAD_REQUESTS, announce, ask, serve
-from docs.services.service_requests import REQUESTS, require_answer
+from docs.services.http_service import HttpServiceTests, serve
 
 FOLDER = Path(__file__).resolve().parents[3] / "docs" / "services" / "node"
 ADDON = "node_modules/@tensorflow/tfjs-node/lib"
@@ -60,24 +59,8 @@ def url(script, exports, tmp_path_factory):
         yield url
 
 
-@pytest.mark.parametrize("name", REQUESTS)
-def test_answers_like_python(url, ask_python, name):
-    model, signature, inputs = REQUESTS[name]
-    code, found = ask(url, f"{model}/{signature}", inputs)
-    assert code == 200, found
-    require_answer(found, ask_python(model, signature, inputs))
-
-
-@pytest.mark.parametrize(("path", "body", "code", "words"), BAD_REQUESTS)
-def test_wrong_requests_are_told_what_is_wrong(url, path, body, code, words):
-    found, content = ask(url, path, body)
-    assert found == code
-    assert list(content) == ["error"] and words in content["error"]
-
-
-def test_a_body_that_is_too_large_is_not_read(url):
-    code, content = announce(url, "gru4rec/recommend", 2**21)
-    assert code == 413 and "1048576" in content["error"]
+class TestNode(HttpServiceTests):
+    """The service on Node."""
 
 
 def test_says_what_there_is(url):

@@ -1,25 +1,12 @@
 """The service on ONNX Runtime in a process that has neither the zoo nor TensorFlow."""
 
 import pytest
-from docs.services.numeric_services import REQUESTS, make_answer, run_service
+from docs.services.numeric_services import REQUESTS, run_service
 from docs.services.service_requests import require_answer
 
 pytest.importorskip("onnxruntime")
 
-
-@pytest.fixture(scope="module")
-def versions(export_numeric):
-    return export_numeric("onnx")
-
-
-@pytest.fixture(scope="module")
-def service(repository):
-    return repository / "docs" / "services" / "onnx_runtime" / "service.py"
-
-
-@pytest.fixture(scope="module")
-def answer(service, versions, ask_python):
-    return make_answer(service, versions, ask_python)
+FOLDER, FORMAT = "onnx_runtime", "onnx"
 
 
 @pytest.mark.parametrize("name", REQUESTS)
