@@ -102,8 +102,8 @@ class RowStep(tf.Module):
         count: tf.Tensor,
     ) -> None:
         """Takes the optimizer's step by the sums that `differentiate` has found."""
-        of_tables, of_dense = self._mean(gradients, count)
-        self.optimizer.apply(list(map(RowGradient, rows, values, of_tables)), of_dense)
+        of_tables, step = self.apply_to_dense(gradients, count)
+        self.apply_to_tables(rows, values, of_tables, step)
 
     def apply_to_dense(
         self, gradients: Sequence[tf.Tensor], count: tf.Tensor
@@ -113,7 +113,9 @@ class RowStep(tf.Module):
         Returns:
             What the rows of each table are moved by, float [U, W], and the number of the step.
         """
-        return self.optimizer.move_dense(*self._mean(gradients, count))
+        divisor = tf.maximum(count, 1.0)
+        means = [gradient / divisor for gradient in gradients]
+        return self.optimizer.move_dense(means[: len(self.tables)], means[len(self.tables) :])
 
     def apply_to_tables(
         self,
@@ -124,14 +126,6 @@ class RowStep(tf.Module):
     ) -> None:
         """Takes the second half, by what the first one has returned."""
         self.optimizer.move_tables(list(map(RowGradient, rows, values, gradients)), step)
-
-    def _mean(
-        self, gradients: Sequence[tf.Tensor], count: tf.Tensor
-    ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-        """Returns the mean gradients of the tables' rows and of the dense weights."""
-        divisor = tf.maximum(count, 1.0)
-        means = [gradient / divisor for gradient in gradients]
-        return means[: len(self.tables)], means[len(self.tables) :]
 
     @property
     def dense_variables(self) -> list[tf.Variable]:

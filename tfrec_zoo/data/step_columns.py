@@ -39,8 +39,10 @@ def find_columns(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     num_steps, num_rows = rows.shape
     column_of = np.empty(rows.shape, np.int32)
     table_size = int(rows.max(initial=PADDING_ROW)) + 1
-    find = _find_by_marks if table_size <= _MOST_MARKS * num_rows else _find_by_sorting
-    distinct = find(rows, column_of, table_size)
+    if table_size <= _MOST_MARKS * num_rows:
+        distinct = _find_by_marks(rows, column_of, table_size)
+    else:
+        distinct = _find_by_sorting(rows, column_of)
     num_columns = round_up_columns(max(map(len, distinct)), num_rows + 1)
     columns = np.full((num_steps, num_columns), PADDING_ROW, np.int32)
     for step_columns, step_rows in zip(columns, distinct, strict=True):
@@ -62,9 +64,8 @@ def _find_by_marks(rows: np.ndarray, column_of: np.ndarray, table_size: int) -> 
     return found
 
 
-def _find_by_sorting(rows: np.ndarray, column_of: np.ndarray, table_size: int) -> list[np.ndarray]:
+def _find_by_sorting(rows: np.ndarray, column_of: np.ndarray) -> list[np.ndarray]:
     """Does the same in a time that does not depend on the table's size."""
-    del table_size
     num_steps, num_rows = rows.shape
     # One sort of (row, place) pairs packed into an int64 beats argsort: it is vectorised.
     keys = np.empty((num_steps, num_rows + 1), np.int64)

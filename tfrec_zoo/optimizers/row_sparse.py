@@ -27,7 +27,10 @@ class RowGradient(NamedTuple):
 
 
 class _Optimizer(tf.Module):
-    """What the optimizers share: their variables and the count of steps."""
+    """What the optimizers share: their variables and the count of steps.
+
+    A step is `move_dense` and then `move_tables`, which may be done by different devices.
+    """
 
     def __init__(
         self,
@@ -76,14 +79,6 @@ class _Optimizer(tf.Module):
     def forget_tables(self) -> None:
         """Takes what is kept of tables back to its start."""
         raise NotImplementedError
-
-    def apply(
-        self, table_gradients: Sequence[RowGradient], dense_gradients: Sequence[tf.Tensor]
-    ) -> None:
-        """Takes one step; gradients in the order of the constructor's variables."""
-        of_tables, step = self.move_dense([g.gradient for g in table_gradients], dense_gradients)
-        moved = zip(table_gradients, of_tables, strict=True)
-        self.move_tables([given._replace(gradient=gradient) for given, gradient in moved], step)
 
     def move_dense(
         self, of_tables: Sequence[tf.Tensor], of_dense: Sequence[tf.Tensor]

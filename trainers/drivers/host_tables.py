@@ -45,7 +45,7 @@ class HostTableDriver(ReplicaDriver):
         """Takes the task that is to be run."""
         super().take(task, jit_compile)
         compiled = {"jit_compile": jit_compile, "autograph": False}
-        self._differentiate = tf.function(self._step.differentiate, **compiled)
+        self._find_gradients = tf.function(self._step.differentiate, **compiled)
         self._apply_to_dense = tf.function(self._step.apply_to_dense, **compiled)
         self._apply_to_tables = tf.function(self._step.apply_to_tables, **compiled)
 
@@ -75,7 +75,7 @@ class HostTableDriver(ReplicaDriver):
             the number of the step.
         """
         batch = take_step(part, index)
-        found = self._differentiate(batch, states, values)
+        found = self._find_gradients(batch, states, values)
         events = tf.math.count_nonzero(batch["is_valid"], dtype=tf.float32)
         context = tf.distribute.get_replica_context()
         loss, count, events, *gradients = context.all_reduce(
