@@ -113,8 +113,9 @@ class RowStep(tf.Module):
         Returns:
             What the rows of each table are moved by, float [U, W], and the number of the step.
         """
-        divisor = tf.maximum(count, 1.0)
-        means = [gradient / divisor for gradient in gradients]
+        # Not a division, whose quotients XLA would write to memory where a rule needs them twice.
+        share = 1.0 / tf.maximum(count, 1.0)
+        means = [gradient * share for gradient in gradients]
         return self.optimizer.move_dense(means[: len(self.tables)], means[len(self.tables) :])
 
     def apply_to_tables(

@@ -13,7 +13,7 @@ from tfrec_zoo.data.sessions.lanes import SILENT
 PADDING_ROW = 0
 
 # Up to so many rows of a table for each row that a step touches, marks are faster than sorting.
-_MOST_MARKS = 4
+_MOST_MARKS = 16
 
 
 def round_up_columns(needed: int, most: int) -> int:
