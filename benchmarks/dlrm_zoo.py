@@ -56,7 +56,7 @@ class ZooSide:
         )
         self._task = DLRMTask(experiment, schema, self._examples(slice(0, data.num_train)))
         self._feed = BlockFeed()
-        self._run_block = make_block_runner(self._task.step, experiment.training.jit_compile)
+        self._run_block = make_block_runner(self._task.step, self._task.prefers_xla)
 
     def _examples(self, rows: slice) -> ClickRows:
         return ClickRows(self._data.labels[rows], self._data.dense[rows], self._data.ids[rows])

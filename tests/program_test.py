@@ -28,6 +28,7 @@ class NetworkConfig(Config):
     activation: str = option("tanh", "Of the state.", choices=("tanh", "relu"))
     tie_embeddings: bool = option(True, "Share tables.", aliases=("constrained_embedding",))
     clip_norm: float | None = option(None, "Of the gradient.")
+    compiled: bool | None = option(None, "Compile; unset: where it is faster.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +106,9 @@ def test_a_flag_may_mend_a_file(tmp_path):
         ("--notie_embeddings", "tie_embeddings", False),
         ("--tie_embeddings=false", "tie_embeddings", False),
         ("--constrained_embedding", "tie_embeddings", True),
+        ("--compiled", "compiled", True),
+        ("--nocompiled", "compiled", False),
+        ("--compiled=none", "compiled", None),
     ],
 )
 def test_values_are_written_as_their_type_is(argument, name, value):

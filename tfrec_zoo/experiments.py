@@ -41,8 +41,11 @@ class TrainingConfig(Config):
     )
     seed: int = option(42, "Of weights, dropout, session order and negatives.")
     steps_per_block: int = option(100, "Steps that one compiled call runs.")
-    jit_compile: bool = option(
-        True, "Compile the training steps with XLA; parameter servers never do."
+    jit_compile: bool | None = option(
+        None,
+        "Compile the training steps with XLA; unset: yes, but for bfloat16 on a processor that has "
+        "instructions for it, of which XLA makes no use. Parameter servers never do.",
+        affects_result=False,
     )
     validate_every_epochs: int = option(1, "Epochs between validations.")
     validate_every_steps: int = option(

@@ -114,7 +114,7 @@ def define_config_flags(config_class: type[Config]) -> None:
         )
     for option in list_options(config_class):
         parser = _OptionParser(option)
-        is_boolean = option.type == OptionType(bool)
+        is_boolean = option.type.scalar is bool and not option.type.is_tuple
         section = inspect.getdoc(option.group).splitlines()[0]
         for flag_class, name in [
             (flags.Flag, option.name),

@@ -23,6 +23,7 @@ from tfrec_zoo.trainers.click_evaluation import (
 from tfrec_zoo.trainers.dlrm_step import DLRMStep
 from tfrec_zoo.trainers.dlrm_warm_start import warm_start
 from tfrec_zoo.trainers.drivers.local import LocalDriver
+from tfrec_zoo.trainers.processor import multiplies_bfloat16
 from tfrec_zoo.trainers.table_budget import check_tables
 from tfrec_zoo.trainers.training_run import run_in_folder
 
@@ -90,6 +91,12 @@ class DLRMTask:
         self.fingerprint = f"{table.num_rows} examples, checksum {table.fingerprint}"
         self.has_validation = validation is not None
         self._table, self._validation = table, validation
+
+    @property
+    def prefers_xla(self) -> bool:
+        """Whether steps are faster compiled."""
+        is_bfloat16 = self.experiment.model.precision == "mixed_bfloat16"
+        return not (is_bfloat16 and multiplies_bfloat16())
 
     def blocks(self, epoch: int, first_block: int, stream: int = 0) -> Iterator[Block]:
         """Yields the training blocks of a stream, to which they are dealt in turn."""

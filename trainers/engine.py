@@ -29,7 +29,8 @@ class Task(Protocol):
     `step(batch, states) -> loss_sum, states` is a `tf.Module` with the attributes `model` and
     `optimizer`; `num_events` are an epoch's, called `unit` (`events`, `examples`) in what a run
     says; `fingerprint` tells one set of training data from another; `has_perplexity` says whether
-    exp(loss) means something, `has_init_from` whether its program starts from other runs.
+    exp(loss) means something, `has_init_from` whether its program starts from other runs,
+    `prefers_xla` whether steps are faster compiled where the user has not chosen.
     `example_axes` are the axes of the examples in the arrays of a block.
     """
 
@@ -41,6 +42,7 @@ class Task(Protocol):
     fingerprint: str
     has_perplexity: bool
     has_init_from: bool
+    prefers_xla: bool
     has_validation: bool
 
     def blocks(
@@ -82,7 +84,8 @@ class Trainer:
         self._config = config
         self._folder = folder
         self._driver = task.driver
-        self._driver.take(task, config.jit_compile)
+        is_compiled = task.prefers_xla if config.jit_compile is None else config.jit_compile
+        self._driver.take(task, is_compiled)
         self._lane_states = self._driver.deal(task.initial_states())
         self.state = TrainingState(data_fingerprint=task.fingerprint)
         self._checkpoints = RunCheckpoints(task, folder, config.keep_checkpoints)

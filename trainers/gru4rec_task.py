@@ -33,6 +33,7 @@ class GRU4RecTask:
 
     unit = "events"
     has_init_from = True
+    prefers_xla = True
     example_axes = EXAMPLE_AXES
 
     def __init__(

@@ -28,6 +28,7 @@ class SSRTask:
 
     unit = "examples"
     has_init_from = False
+    prefers_xla = True
     example_axes = EXAMPLE_AXES
 
     def __init__(

@@ -1,12 +1,14 @@
 """DLRM's task: what the engine asks of it."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tfrec_zoo.data.clicks.planted_clicks import PlantedClicksConfig, PlantedClickWorld
 from tfrec_zoo.experiments import DLRMExperiment
+from tfrec_zoo.trainers import dlrm_task
 from tfrec_zoo.trainers.dlrm_task import DLRMTask
 
 WORLD = PlantedClickWorld(PlantedClicksConfig(num_dense=2, value_counts=(12, 20)))
@@ -52,6 +54,15 @@ def test_the_fingerprint_is_that_of_the_examples(task):
     assert task.fingerprint == same.fingerprint != other.fingerprint
     assert not same.has_validation
     assert (task.num_events, task.initial_states()) == (300, ())
+
+
+@pytest.mark.parametrize("has_instructions", [True, False])
+def test_bfloat16_is_left_to_the_processor_s_own_products(task, has_instructions, monkeypatch):
+    monkeypatch.setattr(dlrm_task, "multiplies_bfloat16", lambda: has_instructions)
+    assert task.prefers_xla
+    half = replace(EXPERIMENT, model=replace(EXPERIMENT.model, precision="mixed_bfloat16"))
+    other = DLRMTask(half, WORLD.schema, WORLD.sample(300, 1))
+    assert other.prefers_xla is not has_instructions
 
 
 def test_tables_are_redrawn_between_epochs_and_layers_are_not():

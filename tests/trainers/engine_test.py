@@ -31,7 +31,7 @@ class GivenTask:
     """Epochs of given losses, one event a step, and given values of the validation."""
 
     fingerprint, has_perplexity, unit = "given", True, "events"
-    has_init_from = True
+    has_init_from = prefers_xla = True
 
     def __init__(self, losses=(3.0, 2.0, 1.0), validations=None):
         self.step, self.driver = CountingStep(), LocalDriver()
@@ -79,7 +79,8 @@ def folder(tmp_path):
 
 
 def make_trainer(folder, task, **options) -> Trainer:
-    return Trainer(task, SessionTrainingConfig(jit_compile=False, **options), folder)
+    config = SessionTrainingConfig(**{"jit_compile": False, **options})
+    return Trainer(task, config, folder)
 
 
 def list_checkpoints(folder, which="last") -> list[str]:
@@ -97,6 +98,21 @@ def test_epochs_are_trained_and_logged(folder):
     numbers = trainer.summarize()
     assert (numbers["loss"], numbers["epochs"], numbers["steps"]) == (2.0, 2, 6)
     assert numbers["best_value"] is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_preferred", "is_expected"),
+    [(None, True, True), (None, False, False), (True, False, True), (False, True, False)],
+)
+def test_steps_are_compiled_as_asked_or_else_as_the_task_prefers(
+    asked, is_preferred, is_expected, folder, monkeypatch
+):
+    taken = []
+    monkeypatch.setattr(LocalDriver, "take", lambda driver, task, compiled: taken.append(compiled))
+    task = GivenTask()
+    task.prefers_xla = is_preferred
+    make_trainer(folder, task, jit_compile=asked)
+    assert taken == [is_expected]
 
 
 def test_training_stops_early_and_the_best_weights_come_back(folder):

@@ -1,0 +1,26 @@
+"""What is found out about the processor, from descriptions as Linux writes them."""
+
+import pytest
+
+from tfrec_zoo.trainers.processor import multiplies_bfloat16
+
+CPUINFO = """processor\t: 0
+model name\t: a processor
+flags\t\t: fpu avx2 avx512f {flags}
+processor\t: 1
+flags\t\t: fpu avx2 avx512f {flags}
+"""
+
+
+@pytest.mark.parametrize(
+    ("flags", "is_expected"),
+    [("amx_bf16 amx_tile", True), ("avx512_bf16", True), ("amx_int8", False), ("", False)],
+)
+def test_products_of_bfloat16_are_read_off_the_processor_s_flags(flags, is_expected, tmp_path):
+    path = tmp_path / "cpuinfo"
+    path.write_text(CPUINFO.format(flags=flags))
+    assert multiplies_bfloat16(str(path)) is is_expected
+
+
+def test_a_system_that_does_not_describe_its_processor_has_none(tmp_path):
+    assert multiplies_bfloat16(str(tmp_path / "none")) is False
