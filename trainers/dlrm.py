@@ -27,7 +27,7 @@ from tfrec_zoo.trainers.click_data import (
     resolve_preparation,
 )
 from tfrec_zoo.trainers.drivers.opening import open_driver, open_shared_folder, serve_where_asked
-from tfrec_zoo.trainers.gru4rec import RECIPES, format_metrics
+from tfrec_zoo.trainers.gru4rec import RECIPES, export, format_metrics
 
 if TYPE_CHECKING:
     from tfrec_zoo.trainers.dlrm_task import DLRMTask
@@ -124,15 +124,6 @@ def evaluate(task: DLRMTask, data: PreparedClicks) -> dict[str, Any]:
     seconds = time.monotonic() - start
     logging.info("test: %s, in %.1f s", format_metrics(metrics), seconds)
     return metrics
-
-
-def export(folder: RunFolder) -> None:
-    """Exports the run's best checkpoint."""
-    from tfrec_zoo.export.restore import restore_run
-    from tfrec_zoo.export.saved_model import export_run
-
-    path = export_run(restore_run(folder), FLAGS.export_dir)
-    logging.info("exported to %s", path)
 
 
 def main() -> None:

@@ -178,10 +178,10 @@ def evaluate(
 
 def export(folder: RunFolder) -> None:
     """Exports the run's best checkpoint."""
-    from tfrec_zoo.export.restore import restore_gru4rec
-    from tfrec_zoo.export.saved_model import export_gru4rec
+    from tfrec_zoo.export.restore import restore_run
+    from tfrec_zoo.export.saved_model import export_run
 
-    path = export_gru4rec(restore_gru4rec(folder), FLAGS.export_dir)
+    path = export_run(restore_run(folder), FLAGS.export_dir)
     logging.info("exported to %s", path)
 
 

@@ -15,11 +15,11 @@ from absl import flags, logging
 
 from tfrec_zoo.experiments import SSRExperiment
 from tfrec_zoo.program import define_config_flags, resolve_config, run_program
-from tfrec_zoo.run_folder import RunFolder
 from tfrec_zoo.trainers.drivers.opening import open_driver, open_shared_folder, serve_where_asked
 from tfrec_zoo.trainers.gru4rec import (
     RECIPES,
     define_metric_flags,
+    export,
     format_metrics,
     parse_cut_offs,
 )
@@ -80,15 +80,6 @@ def evaluate(task: SSRTask, data: NewsData, cut_offs: tuple[int, ...]) -> dict[s
     metrics = evaluate_held_out(task.ranker, data.held_out["test"], cut_offs, FLAGS.tie_rule)
     logging.info("test: %s", format_metrics(metrics))
     return metrics
-
-
-def export(folder: RunFolder) -> None:
-    """Exports the run's best checkpoint."""
-    from tfrec_zoo.export.restore import restore_run
-    from tfrec_zoo.export.saved_model import export_run
-
-    path = export_run(restore_run(folder), FLAGS.export_dir)
-    logging.info("exported to %s", path)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from block_steps import to_tensors, unstack
 from oracles import make_sessions
 from step_oracle import StepOracle
 
@@ -45,16 +46,6 @@ def list_blocks(experiment, epoch=0):
         seed=experiment.training.seed,
     )
     return list(batches.blocks(epoch))
-
-
-def unstack(block):
-    """Yields the steps of a block that are real."""
-    for k in range(block["num_steps"]):
-        yield {name: value[k] for name, value in block.items() if name != "num_steps"}
-
-
-def to_tensors(arrays):
-    return {name: tf.constant(value) for name, value in arrays.items()}
 
 
 def assert_equal(step, oracle):

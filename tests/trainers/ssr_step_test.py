@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny_news
+from block_steps import to_tensors, unstack
 from ssr_oracle import StepOracle
 
 from tfrec_zoo.data.news.history_batches import HistoryBatches
@@ -63,16 +64,6 @@ def list_blocks(step, experiment, catalogue=CATALOGUE, examples=EXAMPLES, epoch=
         seed=experiment.training.seed,
     )
     return list(batches.blocks(epoch))
-
-
-def unstack(block):
-    """Yields the steps of a block that are real."""
-    for k in range(block["num_steps"]):
-        yield {name: value[k] for name, value in block.items() if name != "num_steps"}
-
-
-def to_tensors(arrays):
-    return {name: tf.constant(value) for name, value in arrays.items()}
 
 
 def assert_equal(step, oracle):
