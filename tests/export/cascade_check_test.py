@@ -8,34 +8,17 @@ import click_models
 import numpy as np
 import pytest
 import tensorflow as tf
+from export_programs import find_failures, run_program
 
 from tfrec_zoo.export import cascade_module, check, main
 from tfrec_zoo.export.cascade import export_cascade
 from tfrec_zoo.export.cascade_items import read_item_features
 from tfrec_zoo.export.cascade_rules import CASCADE_RULES
-from tfrec_zoo.export.conformance import Export, run_rules
 from tfrec_zoo.export.restore import load_export
 from tfrec_zoo.export.serving_rules import SERVING_RULES
 from tfrec_zoo.run_folder import RunFolder
 
 RULES = SERVING_RULES + CASCADE_RULES
-
-
-def run_program(monkeypatch, capsys, program, *arguments):
-    """Returns the exit code and what was printed."""
-    monkeypatch.setattr("sys.argv", ["tfrec", *map(str, arguments)])
-    code = 0
-    try:
-        program.main()
-    except SystemExit as error:
-        code = error.code
-    return code, capsys.readouterr()
-
-
-def find_failures(path, run_dir=None, ranker_run_dir=None):
-    """Returns rule -> what is wrong, of the rules that fail."""
-    results = run_rules(Export(path, run_dir, ranker_run_dir), RULES)
-    return {result.rule: result.detail for result in results if result.failed}
 
 
 @pytest.fixture(scope="module")

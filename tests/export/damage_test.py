@@ -33,11 +33,10 @@ from damages import (
     widen_answer,
     write,
 )
+from export_programs import find_failures
 from news_models import SPEC, make_catalogue
 from news_models import make_restored as make_ssr
 
-from tfrec_zoo.export import check
-from tfrec_zoo.export.conformance import Export, run_rules
 from tfrec_zoo.export.saved_model import export_dlrm, export_ssr
 from tfrec_zoo.export.warmup import WARMUP_PATH, Request
 from tfrec_zoo.vocabulary import Vocabulary
@@ -55,13 +54,6 @@ def good(exported, tmp_path_factory):
         "ssr": export_ssr(make_ssr(items), folder / "ssr", k=5),
         "dlrm": export_dlrm(dlrm, folder / "dlrm"),
     }
-
-
-def find_failures(path):
-    """Returns rule -> what is wrong, of the rules that fail."""
-    export = Export(path)
-    results = run_rules(export, check.choose_rules(export))
-    return {result.rule: result.detail for result in results if result.failed}
 
 
 GRU4REC = [

@@ -4,9 +4,9 @@ import shutil
 import pytest
 import tensorflow as tf
 from click_models import DENSE, make_restored, write_run
+from export_programs import find_failures, run_program
 
 from tfrec_zoo.export import check, click_inputs, dlrm_module, main, warmup
-from tfrec_zoo.export.conformance import Export, run_rules
 from tfrec_zoo.export.dlrm_rules import DLRM_RULES
 from tfrec_zoo.export.saved_model import export_dlrm
 from tfrec_zoo.export.server_files import SERVER_RULES
@@ -15,23 +15,6 @@ from tfrec_zoo.run_folder import write_json
 from tfrec_zoo.vocabulary import Vocabulary
 
 RULES = SERVING_RULES + SERVER_RULES + DLRM_RULES
-
-
-def find_failures(path, rules=RULES, run_dir=None):
-    """Returns rule -> what is wrong, of the rules that fail."""
-    results = run_rules(Export(path, run_dir), rules)
-    return {result.rule: result.detail for result in results if result.failed}
-
-
-def run_program(monkeypatch, capsys, program, *arguments):
-    """Returns the exit code and what was printed."""
-    monkeypatch.setattr("sys.argv", ["tfrec", *map(str, arguments)])
-    code = 0
-    try:
-        program.main()
-    except SystemExit as error:
-        code = error.code
-    return code, capsys.readouterr()
 
 
 @pytest.fixture(scope="module")

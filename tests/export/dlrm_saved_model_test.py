@@ -1,12 +1,11 @@
 import json
-import subprocess
-import sys
 
 import click_models
 import numpy as np
 import pytest
 import tensorflow as tf
 from click_models import Encoder, make_restored
+from export_programs import ask_plain_tensorflow
 
 from tfrec_zoo.data.clicks.click_schema import ClickSchema
 from tfrec_zoo.export import version_content
@@ -14,22 +13,6 @@ from tfrec_zoo.export.saved_model import export_dlrm, export_run
 from tfrec_zoo.export.warmup import read_warmup_requests
 from tfrec_zoo.vocabulary import Vocabulary
 
-# What a service does that has TensorFlow and nothing of the zoo.
-PLAIN_TENSORFLOW = """
-import json, sys
-for name in ("tfrec_zoo", "tf_keras", "keras", "tensorflow_recommenders"):
-    sys.modules[name] = None
-import tensorflow as tf
-request = json.load(sys.stdin)
-model = tf.saved_model.load(sys.argv[1])
-answers = {}
-for signature, inputs in request.items():
-    specs = model.signatures[signature].structured_input_signature[1]
-    tensors = {k: tf.constant(v, specs[k].dtype) for k, v in inputs.items()}
-    (answer,) = model.signatures[signature](**tensors).values()
-    answers[signature] = answer.numpy().tolist()
-json.dump(answers, sys.stdout)
-"""
 SPLIT = {"qr_threshold": 5, "first_order": True, "weighted_pooling": True, "table_dims": ("C.1:2",)}
 
 
@@ -144,19 +127,10 @@ def test_it_answers_like_python_where_there_is_only_tensorflow(
             "row_weights": weights.tolist(),
         },
     }
-    run = subprocess.run(
-        [sys.executable, "-I", "-c", PLAIN_TENSORFLOW, str(exported_dlrm)],
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=120,
-    )
-    assert run.returncode == 0, run.stderr
-    answers = json.loads(run.stdout)
-    assert set(answers) == set(request)
+    answers = ask_plain_tensorflow(exported_dlrm, request, tmp_path)
     for signature, answer in answers.items():
-        np.testing.assert_allclose(answer, expected, rtol=1e-5, err_msg=signature)
+        (found,) = answer.values()
+        np.testing.assert_allclose(found, expected, rtol=1e-5, err_msg=signature)
 
 
 def test_two_exports_keep_their_own_vocabularies(exported_dlrm, tmp_path):

@@ -2,6 +2,7 @@ import json
 
 import pytest
 import tensorflow as tf
+from export_programs import run_program
 
 from tfrec_zoo.export import check, main
 from tfrec_zoo.run_folder import RunFolder, write_json
@@ -19,17 +20,6 @@ def run(tmp_path, restored):
     directory = str(folder.checkpoints_path / "last")
     tf.train.CheckpointManager(checkpoint, directory, 1).save(checkpoint_number=3)
     return folder
-
-
-def run_program(monkeypatch, capsys, program, *arguments):
-    """Returns the exit code and what was printed."""
-    monkeypatch.setattr("sys.argv", ["tfrec", *map(str, arguments)])
-    code = 0
-    try:
-        program.main()
-    except SystemExit as error:
-        code = error.code
-    return code, capsys.readouterr()
 
 
 def test_exports_a_run_that_passes_the_check(run, tmp_path, monkeypatch, capsys):

@@ -1,29 +1,13 @@
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from export_programs import ask_plain_tensorflow
 
 from tfrec_zoo.export import version_content
 from tfrec_zoo.export.saved_model import export_gru4rec
 from tfrec_zoo.vocabulary import Vocabulary
-
-# What a service does that has TensorFlow and nothing of the zoo.
-PLAIN_TENSORFLOW = """
-import json, sys
-for name in ("tfrec_zoo", "tf_keras", "keras", "tensorflow_recommenders"):
-    sys.modules[name] = None
-import tensorflow as tf
-request = json.load(sys.stdin)
-model = tf.saved_model.load(sys.argv[1])
-answers = {}
-for signature, inputs in request.items():
-    answer = model.signatures[signature](**{k: tf.constant(v) for k, v in inputs.items()})
-    answers[signature] = {k: v.numpy().tolist() for k, v in answer.items()}
-json.dump(answers, sys.stdout, default=bytes.decode)
-"""
 
 
 def test_the_files_of_a_version(exported, restored):
@@ -70,17 +54,7 @@ def test_it_answers_like_python_where_there_is_only_tensorflow(
         "recommend_rows": {"session_rows": [[oracle.ids.index(item) for item in session]]},
         "step": {"item": session[-1:], "state_0": [oracle.play(session[:-1])[0].tolist()]},
     }
-    run = subprocess.run(
-        [sys.executable, "-I", "-c", PLAIN_TENSORFLOW, str(exported)],
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=120,
-    )
-    assert run.returncode == 0, run.stderr
-    answers = json.loads(run.stdout)
-    assert set(answers) == set(request)
+    answers = ask_plain_tensorflow(exported, request, tmp_path)
     for signature, answer in answers.items():
         left_out = excluded if signature == "recommend_excluding" else ()
         items, scores = oracle.answer(states, 10, left_out)

@@ -5,11 +5,11 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
+from export_programs import find_failures, run_program
 from news_models import SPEC, make_catalogue, make_restored, write_run
 
 from tfrec_zoo.data.news.item_catalogue import ItemCatalogue
 from tfrec_zoo.export import check, histories, ssr_module
-from tfrec_zoo.export.conformance import Export, run_rules
 from tfrec_zoo.export.saved_model import export_run, export_ssr
 from tfrec_zoo.export.server_files import SERVER_RULES
 from tfrec_zoo.export.serving_rules import SERVING_RULES
@@ -18,23 +18,6 @@ from tfrec_zoo.vocabulary import Vocabulary
 
 RULES = SERVING_RULES + SERVER_RULES + SSR_RULES
 SMALL = {"id": "NewsId", "categorical": ["Category"], "vectors": SPEC["vectors"]}
-
-
-def find_failures(path, rules=RULES, run_dir=None):
-    """Returns rule -> what is wrong, of the rules that fail."""
-    results = run_rules(Export(path, run_dir), rules)
-    return {result.rule: result.detail for result in results if result.failed}
-
-
-def run_check(monkeypatch, capsys, *arguments):
-    """Returns the exit code and what was printed."""
-    monkeypatch.setattr("sys.argv", ["tfrec-check", *map(str, arguments)])
-    code = 0
-    try:
-        check.main()
-    except SystemExit as error:
-        code = error.code
-    return code, capsys.readouterr()
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +47,7 @@ def test_a_good_export_passes(catalogue, tmp_path, monkeypatch, capsys):
     options = {"age_buckets": 4, "exposure_weight": 0.2, "click_rate_weight": 0.1}
     restored = make_restored(catalogue, repeats="adjacent", max_history=4, **options)
     path = export_ssr(restored, tmp_path, k=7)
-    code, printed = run_check(monkeypatch, capsys, path)
+    code, printed = run_program(monkeypatch, capsys, check, path)
     assert (code, printed.err) == (0, "")
     assert printed.out.splitlines()[-1] == f"{path}: {len(RULES) - 2} rules hold, 2 skipped"
     assert "7 signatures, k=7, vectors of 5" in printed.out

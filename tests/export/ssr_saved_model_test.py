@@ -1,10 +1,9 @@
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from export_programs import ask_plain_tensorflow
 from news_models import NewsOracle, draw_items, make_catalogue, make_restored, write_run
 
 from tfrec_zoo.export import main, version_content
@@ -16,25 +15,6 @@ from tfrec_zoo.vocabulary import Vocabulary
 
 K = 6
 NOW = 95_000.0
-# What a service does that has TensorFlow and nothing of the zoo.
-PLAIN_TENSORFLOW = """
-import json, sys
-for name in ("tfrec_zoo", "tf_keras", "keras", "tensorflow_recommenders"):
-    sys.modules[name] = None
-import tensorflow as tf
-request = json.load(sys.stdin)
-model = tf.saved_model.load(sys.argv[1])
-answers = {}
-for signature, inputs in request.items():
-    specs = model.signatures[signature].structured_input_signature[1]
-    tensors = {k: tf.constant(v, specs[k].dtype) for k, v in inputs.items()}
-    answers[signature] = {}
-    for name, value in model.signatures[signature](**tensors).items():
-        text = tf.strings.as_string(value) if value.dtype != tf.string else value
-        decode = lambda parts: [decode(p) if isinstance(p, list) else p.decode() for p in parts]
-        answers[signature][name] = decode(text.numpy().tolist())
-json.dump(answers, sys.stdout)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -123,16 +103,7 @@ def test_it_answers_like_python_where_there_is_only_tensorflow(exported, restore
             "ages": (NOW - restored.catalogue.times[1:]).tolist(),
         },
     }
-    run = subprocess.run(
-        [sys.executable, "-I", "-c", PLAIN_TENSORFLOW, str(exported)],
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=120,
-    )
-    assert run.returncode == 0, run.stderr
-    answers = json.loads(run.stdout)
+    answers = ask_plain_tensorflow(exported, request, tmp_path)
 
     def require(signature, **limits):
         answer = answers[signature]
