@@ -48,7 +48,8 @@ class RunCheckpoints:
             checkpoint. Then a best one, of a run that wrote no last one, is removed.
 
         Raises:
-            ValueError: the checkpoint cannot be continued, or was trained on other data.
+            ValueError: the checkpoint cannot be continued, or was trained on other data, or by
+                another version of the zoo.
         """
         path = self._driver.decide(lambda: self._last.latest_checkpoint)
         if not path:
@@ -59,7 +60,14 @@ class RunCheckpoints:
         # First, since weights for other data may have other shapes.
         self._refuse_other_data(read_state(path).data_fingerprint)
         self._refuse_other_lanes(path)
-        self._checkpoint.restore(path).assert_consumed()
+        try:
+            self._checkpoint.restore(path).assert_consumed()
+        # What other variables, and other shapes, end in.
+        except (AssertionError, ValueError) as error:
+            raise ValueError(
+                f"the checkpoint {path} has other variables than this version of the zoo trains: "
+                "continue the run with the version that began it, or choose another --run_dir"
+            ) from error
         state, lane_states = self._stored.load()
         return state, self._driver.deal(lane_states)
 

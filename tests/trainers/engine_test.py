@@ -230,6 +230,21 @@ def test_other_data_is_refused_before_anything_is_read(folder):
         make_trainer(folder, task).restore()
 
 
+@pytest.mark.parametrize("value", [[1.0, 2.0], None])
+def test_a_checkpoint_of_other_variables_is_refused(value, folder):
+    make_trainer(folder, GivenTask(), epochs=1).run()
+    before = list_checkpoints(folder)
+    task = GivenTask()
+    # Another shape than in the checkpoint, or not there at all.
+    if value:
+        task.step.model.weight = tf.Variable(value)
+    else:
+        del task.step.model.weight
+    with pytest.raises(ValueError, match="has other variables than this version of the zoo"):
+        make_trainer(folder, task, epochs=2).restore()
+    assert list_checkpoints(folder) == before
+
+
 def test_what_an_attempt_without_a_checkpoint_left_is_dropped(folder):
     lost = make_trainer(folder, GivenTask(validations=[0.9]), epochs=1)
     lost._save = lambda: None
