@@ -20,7 +20,8 @@ class Program:
     """A trainer on its small log.
 
     `fixtures` are those of its flags and of an undisturbed run with validations every so many
-    steps; `num_steps` are an epoch's.
+    steps; `num_steps` are an epoch's. Killed at the step `killed_at`, and then at the end of the
+    epoch, it has checkpoints of the steps `saved`.
     """
 
     runs: ModuleType
@@ -28,12 +29,38 @@ class Program:
     validate_every: int
     checkpoint_every: int
     num_steps: int
+    killed_at: int
+    saved: tuple[int, int]
 
 
 PROGRAMS = {
-    "gru4rec": Program(tiny_runs, ("run_arguments", "finished_run"), 30, 20, 92),
-    "ssr": Program(tiny_news_runs, ("news_arguments", "finished_news_run"), 15, 10, 22),
-    "dlrm": Program(tiny_click_runs, ("click_arguments", "finished_click_run"), 20, 10, 38),
+    "gru4rec": Program(
+        runs=tiny_runs,
+        fixtures=("run_arguments", "finished_run"),
+        validate_every=30,
+        checkpoint_every=20,
+        num_steps=92,
+        killed_at=50,
+        saved=(40, 80),
+    ),
+    "ssr": Program(
+        runs=tiny_news_runs,
+        fixtures=("news_arguments", "finished_news_run"),
+        validate_every=15,
+        checkpoint_every=10,
+        num_steps=22,
+        killed_at=13,
+        saved=(10, 10),
+    ),
+    "dlrm": Program(
+        runs=tiny_click_runs,
+        fixtures=("click_arguments", "finished_click_run"),
+        validate_every=20,
+        checkpoint_every=10,
+        num_steps=38,
+        killed_at=23,
+        saved=(20, 30),
+    ),
 }
 
 
@@ -65,18 +92,19 @@ def test_the_epochs_are_as_long_as_these_tests_think(program, finished):
 def test_a_run_killed_twice_ends_as_an_undisturbed_one(
     name, program, arguments, finished, tmp_path
 ):
-    run, every = tmp_path / "run", program.checkpoint_every
-    arguments = [*arguments, f"--checkpoint_every_steps={every}", f"--run_dir={run}"]
+    run, every = tmp_path / "run", f"--checkpoint_every_steps={program.checkpoint_every}"
+    arguments = [*arguments, every, f"--run_dir={run}"]
     command = [*program.runs.OPTIONS, *arguments]
-    kill_at(name, "_train_blocks", program.num_steps // 2 + 1, command)
+    kill_at(name, "_train_blocks", program.killed_at, command)
     state = tiny_runs.load_state(run)
-    assert (state["epoch"], state["step"]) == (0, (program.num_steps // 2 + 1) // every * every)
+    assert (state["epoch"], state["step"]) == (0, program.saved[0])
     assert not (run / "metrics.json").exists()
     # The second time between the end of an epoch and its validation.
     kill_at(name, "_validate", program.num_steps, command)
-    assert tiny_runs.load_state(run)["step"] < program.num_steps
+    assert tiny_runs.load_state(run)["step"] == program.saved[1]
     assert not (run / "metrics.json").exists()
     assert program.runs.run_trainer(*arguments) == 0
+    assert tiny_runs.load_state(run)["step"] == 2 * program.num_steps
     assert_same(run, finished)
 
 
@@ -85,9 +113,11 @@ def test_a_run_killed_twice_ends_as_an_undisturbed_one(
     [
         # Before the first checkpoint; between a validation's line and what it leads to; between
         # the best checkpoint and the last one.
-        *((name, "_train_blocks", 5) for name in PROGRAMS),
-        ("gru4rec", "_maybe_save", PROGRAMS["gru4rec"].validate_every),
-        ("gru4rec", "_save", PROGRAMS["gru4rec"].num_steps),
+        ("gru4rec", "_train_blocks", 10),
+        ("gru4rec", "_maybe_save", 30),
+        ("gru4rec", "_save", 92),
+        ("ssr", "_train_blocks", 5),
+        ("dlrm", "_train_blocks", 5),
     ],
 )
 def test_a_run_interrupted_anywhere_ends_as_an_undisturbed_one(
