@@ -233,13 +233,16 @@ def test_old_versions_are_deleted(served, run_index):
     assert load_export(served / "4").catalogue.num_items == 37
 
 
-def test_refreshes_take_turns(served, run_index):
+def test_refreshes_take_turns(served, run_index, caplog):
     with open(served / ".lock", "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         done = threading.Event()
 
         def let_go():
-            time.sleep(0.5)
+            end = time.monotonic() + 60
+            while not any("waiting" in text for text in caplog.messages):
+                assert time.monotonic() < end, "nobody waits"
+                time.sleep(0.02)
             done.set()
             fcntl.flock(file, fcntl.LOCK_UN)
 
