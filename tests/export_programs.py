@@ -63,10 +63,9 @@ def find_failures(
     return {result.rule: result.detail for result in results if result.failed}
 
 
-def run_program(monkeypatch, capsys, program: ModuleType, *arguments: str | Path) -> tuple:
+def call_program(monkeypatch, capsys, program: ModuleType, *arguments: str | Path) -> tuple:
     """Returns the exit code of `tfrec-export` or `tfrec-check`, and what was printed."""
-    name = program.__name__.rpartition(".")[2].replace("main", "export")
-    monkeypatch.setattr("sys.argv", [f"tfrec-{name}", *map(str, arguments)])
+    monkeypatch.setattr("sys.argv", ["tfrec", *map(str, arguments)])
     code = 0
     try:
         program.main()

@@ -8,7 +8,7 @@ import click_models
 import numpy as np
 import pytest
 import tensorflow as tf
-from export_programs import find_failures, run_program
+from export_programs import call_program, find_failures
 
 from tfrec_zoo.export import cascade_module, check, main
 from tfrec_zoo.export.cascade import export_cascade
@@ -63,7 +63,7 @@ def list_flags(runs, *more):
 def test_an_export_of_two_runs_passes_the_check(runs, tmp_path, monkeypatch, capsys):
     flags = list_flags(runs, "--k=5", "--num_candidates=9", "--deploy")
     served = tmp_path / "served"
-    code, printed = run_program(monkeypatch, capsys, main, *flags, f"--export_dir={served}")
+    code, printed = call_program(monkeypatch, capsys, main, *flags, f"--export_dir={served}")
     assert (code, printed.out) == (0, f"{served / '1'}\n")
     assert 'name: "cascade"' in (served / "models.config").read_text()
     assert "cascade" in (served / "deploy" / "compose.yaml").read_text()
@@ -71,7 +71,7 @@ def test_an_export_of_two_runs_passes_the_check(runs, tmp_path, monkeypatch, cap
     assert about["retriever"] == {"checkpoint": "checkpoints/last/ckpt-3", "metrics": None}
     assert about["ranker"]["metrics"] == {"auc": 0.75}
     flags = [f"--run_dir={runs / 'retriever'}", f"--ranker_run_dir={runs / 'ranker'}"]
-    code, printed = run_program(monkeypatch, capsys, check, served, *flags)
+    code, printed = call_program(monkeypatch, capsys, check, served, *flags)
     assert (code, printed.err) == (0, "")
     assert "k=5 of 9 candidates, 1 inputs of features" in printed.out
     assert "by the run's checkpoint, ranked by the run's checkpoint" in printed.out
@@ -124,7 +124,7 @@ def test_another_run_than_the_exported_one_is_noticed(restored, ranker, items, r
 )
 def test_wrong_flags_are_one_sentence(runs, tmp_path, monkeypatch, capsys, changed, code, words):
     flags = list_flags(runs, f"--export_dir={tmp_path / 'served'}", *changed)
-    found, printed = run_program(monkeypatch, capsys, main, *flags)
+    found, printed = call_program(monkeypatch, capsys, main, *flags)
     assert (found, printed.out) == (code, "")
     assert words in printed.err and "Traceback" not in printed.err
     assert not (tmp_path / "served").exists()

@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 import tensorflow as tf
-from export_programs import find_failures, run_program
+from export_programs import call_program, find_failures
 
 from tfrec_zoo.export import check, gru4rec_module, warmup
 from tfrec_zoo.export.conformance import Export, Rule, Skipped, run_rules
@@ -24,12 +24,12 @@ def copy(exported, tmp_path):
 
 def test_a_good_export_passes(exported, monkeypatch, capsys):
     # The folder of all versions stands for the last one.
-    code, printed = run_program(monkeypatch, capsys, check, exported.parent)
+    code, printed = call_program(monkeypatch, capsys, check, exported.parent)
     assert (code, printed.err) == (0, "")
     lines = printed.out.splitlines()
     assert lines[-1] == f"{exported}: {len(RULES) - 2} rules hold, 2 skipped"
     assert [line.split()[0] for line in lines[:-1]].count("ok") == len(RULES) - 2
-    code, printed = run_program(monkeypatch, capsys, check, exported, "--json")
+    code, printed = call_program(monkeypatch, capsys, check, exported, "--json")
     report = json.loads(printed.out)
     assert (code, report["export"], report["passed"]) == (0, str(exported), True)
     assert report.keys() == {"export", "passed", "rules", "latency"} and report["latency"] is None
@@ -91,16 +91,16 @@ def test_other_networks_pass(make_restored, tmp_path, network):
 
 def test_a_failure_is_told_by_line_and_exit_code(copy, monkeypatch, capsys):
     (copy / warmup.WARMUP_PATH).unlink()
-    code, printed = run_program(monkeypatch, capsys, check, copy)
+    code, printed = call_program(monkeypatch, capsys, check, copy)
     assert code == 1
     failed = [line for line in printed.out.splitlines() if line.startswith("FAIL")]
     assert len(failed) == 1 and "there is no assets.extra" in failed[0]
-    code, printed = run_program(monkeypatch, capsys, check, copy, "--json")
+    code, printed = call_program(monkeypatch, capsys, check, copy, "--json")
     assert (code, json.loads(printed.out)["passed"]) == (1, False)
 
 
 def test_what_is_no_folder_is_one_sentence(monkeypatch, capsys, tmp_path):
-    code, printed = run_program(monkeypatch, capsys, check, tmp_path / "none")
+    code, printed = call_program(monkeypatch, capsys, check, tmp_path / "none")
     assert (code, printed.out, printed.err.count("\n")) == (1, "", 1)
     assert "there is no folder" in printed.err
 

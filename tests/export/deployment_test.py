@@ -6,6 +6,7 @@ from importlib import resources
 
 import pytest
 import yaml
+from export_programs import call_program
 from google.protobuf import text_format
 
 from tfrec_zoo.export import check, main
@@ -268,9 +269,8 @@ def test_the_program_deploys_what_is_exported(served, capsys):
 
 
 def test_a_deployed_export_passes_the_check(deployed, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["tfrec-check", str(deployed)])
-    check.main()
-    assert "rules hold" in capsys.readouterr().out
+    code, printed = call_program(monkeypatch, capsys, check, deployed)
+    assert code == 0 and "rules hold" in printed.out
 
 
 @pytest.mark.parametrize(

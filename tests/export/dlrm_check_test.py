@@ -4,7 +4,7 @@ import shutil
 import pytest
 import tensorflow as tf
 from click_models import DENSE, make_restored, write_run
-from export_programs import find_failures, run_program
+from export_programs import call_program, find_failures
 
 from tfrec_zoo.export import check, click_inputs, dlrm_module, main, warmup
 from tfrec_zoo.export.dlrm_rules import DLRM_RULES
@@ -35,7 +35,7 @@ def copy(exported_small, tmp_path):
 
 
 def test_a_good_export_passes(exported_dlrm, monkeypatch, capsys):
-    code, printed = run_program(monkeypatch, capsys, check, exported_dlrm.parent)
+    code, printed = call_program(monkeypatch, capsys, check, exported_dlrm.parent)
     assert (code, printed.err) == (0, "")
     assert (
         printed.out.splitlines()[-1] == f"{exported_dlrm}: {len(RULES) - 2} rules hold, 2 skipped"
@@ -61,23 +61,23 @@ def test_a_run_is_exported_and_checked_by_the_programs(small, tmp_path, monkeypa
     run, served = tmp_path / "run", tmp_path / "served"
     folder = write_run(run, small)
     flags = [f"--run_dir={run}", f"--export_dir={served}"]
-    code, printed = run_program(monkeypatch, capsys, main, *flags, "--version=12")
+    code, printed = call_program(monkeypatch, capsys, main, *flags, "--version=12")
     path = served / "12"
     assert (code, printed.out) == (0, f"{path}\n")
     about = json.loads((path / "assets" / "config.json").read_text())["export"]
     assert (about["checkpoint"], about["metrics"]) == ("checkpoints/last/ckpt-3", {"auc": 0.75})
 
-    code, printed = run_program(monkeypatch, capsys, check, path, f"--run_dir={run}")
+    code, printed = call_program(monkeypatch, capsys, check, path, f"--run_dir={run}")
     assert code == 0
     assert "by the run's checkpoint" in printed.out
 
     other = make_restored(("user", "tags", "age"), dense=DENSE[:2], seed=1)
     tf.train.Checkpoint(model=other.model).write(str(folder.checkpoints_path / "last" / "ckpt-3"))
-    code, printed = run_program(monkeypatch, capsys, check, path, f"--run_dir={run}")
+    code, printed = call_program(monkeypatch, capsys, check, path, f"--run_dir={run}")
     assert code == 1
     assert "FAIL  python_answers" in printed.out
 
-    code, printed = run_program(monkeypatch, capsys, main, *flags, "--k=5")
+    code, printed = call_program(monkeypatch, capsys, main, *flags, "--k=5")
     assert (code, printed.out) == (1, "")
     assert "k=5 belongs to GRU4Rec" in printed.err.splitlines()[-1]
     assert [p.name for p in served.iterdir() if p.is_dir()] == ["12"]
@@ -86,14 +86,14 @@ def test_a_run_is_exported_and_checked_by_the_programs(small, tmp_path, monkeypa
 def test_an_export_of_an_unknown_model_is_one_sentence(copy, monkeypatch, capsys):
     path = copy / "assets" / "config.json"
     write_json(path, {**json.loads(path.read_text()), "program": "wide"})
-    code, printed = run_program(monkeypatch, capsys, check, copy)
+    code, printed = call_program(monkeypatch, capsys, check, copy)
     assert (code, printed.out, printed.err.count("\n")) == (1, "", 1)
     assert "is of a model 'wide', expected one of gru4rec, ssr, dlrm" in printed.err
 
 
 def test_a_damaged_configuration_fails(copy, monkeypatch, capsys):
     (copy / "assets" / "config.json").write_text("{")
-    code, printed = run_program(monkeypatch, capsys, check, copy)
+    code, printed = call_program(monkeypatch, capsys, check, copy)
     assert code == 1 and "FAIL" in printed.out
 
 

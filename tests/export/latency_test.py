@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from export_programs import call_program
 
 from tfrec_zoo.export import check, latency
 from tfrec_zoo.export.conformance import Export
@@ -105,9 +106,9 @@ def test_the_program_prints_latencies_where_the_rules_hold(exported, monkeypatch
     monkeypatch.setattr(latency, "measure_latency", lambda _: Latency(0.5, 0.25, [signature]))
 
     def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["tfrec-check", str(exported), *arguments])
-        check.main()
-        return capsys.readouterr().out
+        code, printed = call_program(monkeypatch, capsys, check, exported, *arguments)
+        assert code == 0
+        return printed.out
 
     report = json.loads(run("--json", "--latency"))
     assert report["latency"]["signatures"][0]["batch_64"]["p99_ms"] == 6.0

@@ -2,7 +2,7 @@ import json
 
 import pytest
 import tensorflow as tf
-from export_programs import run_program
+from export_programs import call_program
 
 from tfrec_zoo.export import check, main
 from tfrec_zoo.run_folder import RunFolder, write_json
@@ -24,30 +24,30 @@ def run(tmp_path, restored):
 
 def test_exports_a_run_that_passes_the_check(run, tmp_path, monkeypatch, capsys):
     flags = [f"--run_dir={run.path}", f"--export_dir={tmp_path / 'served'}"]
-    code, printed = run_program(monkeypatch, capsys, main, *flags, "--k=7", "--version=12")
+    code, printed = call_program(monkeypatch, capsys, main, *flags, "--k=7", "--version=12")
     path = tmp_path / "served" / "12"
     assert (code, printed.out) == (0, f"{path}\n")
     about = json.loads((path / "assets" / "config.json").read_text())["export"]
     assert about["checkpoint"] == "checkpoints/last/ckpt-3"
     assert (about["k"], about["metrics"]) == (7, {"recall@20": 0.5})
 
-    code, printed = run_program(monkeypatch, capsys, check, path, f"--run_dir={run.path}")
+    code, printed = call_program(monkeypatch, capsys, check, path, f"--run_dir={run.path}")
     assert code == 0
     assert "by the run's checkpoint" in printed.out
 
-    code, printed = run_program(monkeypatch, capsys, main, *flags)
+    code, printed = call_program(monkeypatch, capsys, main, *flags)
     assert printed.out == f"{tmp_path / 'served' / '13'}\n"
 
 
 def test_another_run_than_the_exported_one_is_noticed(run, restored, tmp_path, monkeypatch, capsys):
     flags = [f"--run_dir={run.path}", f"--export_dir={tmp_path / 'served'}"]
-    run_program(monkeypatch, capsys, main, *flags)
+    call_program(monkeypatch, capsys, main, *flags)
     weights = restored.model.get_weights()
     restored.model.set_weights([-weight for weight in weights])
     checkpoint = tf.train.Checkpoint(model=restored.model)
     checkpoint.write(str(run.checkpoints_path / "last" / "ckpt-3"))
     restored.model.set_weights(weights)
-    code, printed = run_program(
+    code, printed = call_program(
         monkeypatch, capsys, check, tmp_path / "served", f"--run_dir={run.path}"
     )
     assert code == 1
@@ -66,7 +66,7 @@ def test_bad_input_is_one_sentence(run, tmp_path, monkeypatch, capsys, flags, wo
     served = tmp_path / "served"
     (served / "1").mkdir(parents=True)
     common = [f"--run_dir={run.path}", f"--export_dir={served}"]
-    code, printed = run_program(monkeypatch, capsys, main, *common, *flags)
+    code, printed = call_program(monkeypatch, capsys, main, *common, *flags)
     assert (code, printed.out) == (1, "")
     assert words in printed.err.splitlines()[-1]
     assert [path.name for path in served.iterdir()] == ["1"]

@@ -4,6 +4,7 @@ import shutil
 import sys
 
 import pytest
+from export_programs import call_program, find_failures
 
 from tfrec_zoo.export import check
 from tfrec_zoo.export.conformance import Export, run_rules
@@ -33,10 +34,6 @@ def served(deployed, tmp_path):
 def run(served):
     """Returns rule -> its result."""
     return {result.rule: result for result in run_rules(Export(served), SERVER_RULES)}
-
-
-def find_failures(served):
-    return {name: result.detail for name, result in run(served).items() if result.failed}
 
 
 def replace(file, old, new):
@@ -176,7 +173,7 @@ DAMAGES = {
 @pytest.mark.parametrize(("damage", "rule", "words"), DAMAGES.values(), ids=DAMAGES)
 def test_the_rule_for_a_damage_fails(served, damage, rule, words):
     damage(served)
-    failures = find_failures(served)
+    failures = find_failures(served, SERVER_RULES)
     assert list(failures) == [rule], failures
     assert words in failures[rule]
 
@@ -241,7 +238,7 @@ def test_what_is_not_there_is_skipped(served):
 )
 def test_edited_models_hold(served, edit, detail):
     edit(served)
-    assert find_failures(served) == {}
+    assert find_failures(served, SERVER_RULES) == {}
     assert detail in run(served)["models_config"].detail
 
 
@@ -252,7 +249,7 @@ def test_only_the_newest_versions_are_served_unless_others_are_named(served):
     write_models(f"{GOOD} model_version_policy {{ latest {{ num_versions: 2 }} }}")(served)
     assert run(served)["models_config"].detail.startswith("models.config serves 3, 10;")
     write_models(f'{GOOD} version_labels {{ key: "old" value: 3 }}')(served)
-    failures = find_failures(served)
+    failures = find_failures(served, SERVER_RULES)
     assert failures["models_config"].endswith("'old' for version 3, which is not served")
 
 
@@ -262,10 +259,8 @@ def test_without_the_servers_protos_only_their_rule_is_skipped(deployed, monkeyp
     assert results["models_config"].outcome == "skipped"
     assert "pip install 'tfrec-zoo[serving]'" in results["models_config"].detail
     assert results["batching_config"].passed and results["monitoring_config"].passed
-    monkeypatch.setattr("sys.argv", ["tfrec-check", str(deployed)])
-    check.main()
-    printed = capsys.readouterr().out
-    assert printed.splitlines()[-1].endswith("21 rules hold, 1 skipped")
+    code, printed = call_program(monkeypatch, capsys, check, deployed)
+    assert code == 0 and printed.out.splitlines()[-1].endswith("21 rules hold, 1 skipped")
 
 
 def test_a_model_of_one_length_needs_no_padding(exported_dlrm, tmp_path):

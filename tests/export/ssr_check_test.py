@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
-from export_programs import find_failures, run_program
+from export_programs import call_program, find_failures
 from news_models import SPEC, make_catalogue, make_restored, write_run
 
 from tfrec_zoo.data.news.item_catalogue import ItemCatalogue
@@ -47,7 +47,7 @@ def test_a_good_export_passes(catalogue, tmp_path, monkeypatch, capsys):
     options = {"age_buckets": 4, "exposure_weight": 0.2, "click_rate_weight": 0.1}
     restored = make_restored(catalogue, repeats="adjacent", max_history=4, **options)
     path = export_ssr(restored, tmp_path, k=7)
-    code, printed = run_program(monkeypatch, capsys, check, path)
+    code, printed = call_program(monkeypatch, capsys, check, path)
     assert (code, printed.err) == (0, "")
     assert printed.out.splitlines()[-1] == f"{path}: {len(RULES) - 2} rules hold, 2 skipped"
     assert "7 signatures, k=7, vectors of 5" in printed.out

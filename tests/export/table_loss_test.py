@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 import tiny_click_runs
 from click_models import DENSE, make_restored, write_run
-from export_programs import run_program
+from export_programs import call_program
 
 from tfrec_zoo.data.clicks.click_preparation import prepare_clicks
 from tfrec_zoo.data.clicks.click_preparation_config import ClickPreparationConfig
@@ -131,7 +131,9 @@ def test_the_program_says_what_is_lost_and_keeps_it(
     folder, log = session_run
     flags = [f"--run_dir={folder.path}", f"--export_dir={tmp_path / 'served'}", "--k=4"]
     flags.append("--verbosity=0")
-    code, printed = run_program(monkeypatch, capsys, main, *flags, "--tables=int8", f"--test={log}")
+    code, printed = call_program(
+        monkeypatch, capsys, main, *flags, "--tables=int8", f"--test={log}"
+    )
     assert (code, printed.out) == (0, f"{tmp_path / 'served' / '1'}\n")
     about = json.loads((tmp_path / "served/1/assets/config.json").read_text())["export"]
     loss = about["table_loss"]
@@ -156,7 +158,7 @@ def test_the_program_says_what_is_lost_and_keeps_it(
 def test_what_does_not_go_together(session_run, tmp_path, monkeypatch, capsys, flags, code, words):
     served = tmp_path / "served"
     common = [f"--run_dir={session_run[0].path}", f"--export_dir={served}"]
-    found, printed = run_program(monkeypatch, capsys, main, *common, *flags)
+    found, printed = call_program(monkeypatch, capsys, main, *common, *flags)
     assert (found, printed.out) == (code, "")
     assert words in printed.err
     assert not list(served.glob("[0-9]*"))
