@@ -1,16 +1,19 @@
 """One training step of DLRM: from a batch of examples to updated rows and weights."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
 from tfrec_zoo.experiments import DLRMExperiment
 from tfrec_zoo.losses.click import binary_cross_entropy
 from tfrec_zoo.models.dlrm import DLRM
-from tfrec_zoo.trainers.row_step import Batch, Gradients, RowStep, take_gradients
+from tfrec_zoo.trainers.compiled_shards import compile_in_shards
+from tfrec_zoo.trainers.row_step import Batch, Gradients, RowStep, gather_columns, take_gradients
 
 # What of a step there is once, and not for each of its batches.
 _OF_THE_STEP = ("is_valid", "columns_")
+# What of a batch says which rows its examples have.
+_OF_LOOKUPS = ("column_of_", "row_weights")
 
 
 class DLRMStep(RowStep):
@@ -20,11 +23,21 @@ class DLRMStep(RowStep):
     are those of one large batch.
     """
 
-    def __init__(self, model: DLRM, experiment: DLRMExperiment) -> None:
-        """Takes the model apart into tables and dense weights."""
+    def __init__(
+        self, model: DLRM, experiment: DLRMExperiment, *, compiles_parts: bool = False
+    ) -> None:
+        """Takes the model apart into tables and dense weights.
+
+        Args:
+            model: what is trained.
+            experiment: how.
+            compiles_parts: whether XLA compiles what lies between the layers' products, for steps
+                that it does not compile as a whole.
+        """
         tables = [table.variable for table in model.tables.tables]
         super().__init__(model, tables, experiment.optimizer)
         self._config = experiment.loss
+        self._join = compile_in_shards(self._look_up) if compiles_parts else self._look_up
 
     def differentiate(self, batch: Batch, states: tuple, values: Sequence[tf.Tensor]) -> Gradients:
         """Returns the summed gradients of a step's batches; a click has no history."""
@@ -50,6 +63,23 @@ class DLRMStep(RowStep):
         )
         return Gradients(loss, count, gradients, states)
 
+    def _look_up(
+        self, values: Sequence[tf.Tensor], examples: Mapping[str, tf.Tensor]
+    ) -> list[tf.Tensor]:
+        """Returns the model's `join` of examples, and their first-order weights if it has such.
+
+        Args:
+            values: float [U, W], what stands in the rows of each table.
+            examples: of a batch, with the bottom MLP's outputs `bottom` if it has one.
+        """
+        gathered = [
+            gather_columns(value, examples[f"column_of_{number}"])
+            for number, value in enumerate(values)
+        ]
+        vectors, first_order = self.model.tables.pool(gathered, examples.get("row_weights"))
+        joined = self.model.join(examples.get("bottom"), vectors)
+        return [joined] if first_order is None else [joined, first_order]
+
     def _of_batch(
         self, part: Batch, values: Sequence[tf.Tensor]
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
@@ -57,11 +87,12 @@ class DLRMStep(RowStep):
         sources = [*values, *self.dense]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(sources)
-            gathered = [
-                tf.gather(value, part[f"column_of_{number}"]) for number, value in enumerate(values)
-            ]
-            pooled = self.model.tables.pool(gathered, part.get("row_weights"))
-            logits = self.model.predict_logits(part["dense"], pooled, part.get("noise"))
+            examples = {n: a for n, a in part.items() if n.startswith(_OF_LOOKUPS)}
+            bottom = self.model.encode_dense(part["dense"])
+            if bottom is not None:
+                examples["bottom"] = bottom
+            joined, *first_order = self._join(values, examples)
+            logits = self.model.predict_joined(joined, *(first_order or [None]), part.get("noise"))
             losses = binary_cross_entropy(
                 part["labels"],
                 logits,

@@ -73,7 +73,8 @@ class DLRMTask:
             self.model = make_model()
             if experiment.model.click_rate_bias:
                 self.model.set_click_rate(click_rate(table))
-            self.step = DLRMStep(self.model, experiment)
+            compiles_parts = training.jit_compile is None and not self.prefers_xla
+            self.step = DLRMStep(self.model, experiment, compiles_parts=compiles_parts)
         self._evaluated = self.driver.copy_for_evaluation(self.model, make_model)
         self.scorer = ClickScorer(self._evaluated)
         batch_size = self.driver.divide(batches.batch_size, "batch_size")

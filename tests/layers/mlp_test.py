@@ -53,6 +53,19 @@ def test_mixed_precision_keeps_weights_and_outputs_in_float32():
     assert not np.array_equal(outputs, exact(INPUTS))
 
 
+def test_the_gradient_of_a_bias_in_bfloat16_is_the_sum_over_the_batch():
+    mlp = MLP(5, (4, 3), is_last_linear=True, precision="mixed_bfloat16")
+    factors = np.random.default_rng(2).normal(size=(6, 3))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(mlp(INPUTS) * factors)
+    first, last = mlp.layers
+    of_first, of_last = tape.gradient(loss, [first.bias, last.bias])
+    np.testing.assert_allclose(of_last, factors.sum(axis=0), rtol=0.02, atol=0.02)
+    hidden = INPUTS.astype(np.float64) @ first.kernel.numpy() + first.bias.numpy()
+    upstream = factors @ last.kernel.numpy().T * (hidden > 0)
+    np.testing.assert_allclose(of_first, upstream.sum(axis=0), rtol=0.02, atol=0.02)
+
+
 def test_dropout_drops_by_the_given_numbers():
     mlp = MLP(5, (7, 4, 3), dropout_rate=0.25, is_last_linear=True)
     assert mlp.noise_width == 7 + 4

@@ -56,13 +56,19 @@ def test_the_fingerprint_is_that_of_the_examples(task):
     assert (task.num_events, task.initial_states()) == (300, ())
 
 
+@pytest.mark.parametrize("jit_compile", [None, True, False])
 @pytest.mark.parametrize("has_instructions", [True, False])
-def test_bfloat16_is_left_to_the_processor_s_own_products(task, has_instructions, monkeypatch):
+def test_products_of_bfloat16_are_left_to_the_processor(has_instructions, jit_compile, monkeypatch):
     monkeypatch.setattr(dlrm_task, "multiplies_bfloat16", lambda: has_instructions)
-    assert task.prefers_xla
-    half = replace(EXPERIMENT, model=replace(EXPERIMENT.model, precision="mixed_bfloat16"))
-    other = DLRMTask(half, WORLD.schema, WORLD.sample(300, 1))
-    assert other.prefers_xla is not has_instructions
+    steps = []
+    monkeypatch.setattr(
+        dlrm_task, "DLRMStep", lambda *_, **options: steps.append(options["compiles_parts"])
+    )
+    experiment = replace(EXPERIMENT, training=replace(EXPERIMENT.training, jit_compile=jit_compile))
+    half = replace(experiment, model=replace(EXPERIMENT.model, precision="mixed_bfloat16"))
+    tasks = [DLRMTask(e, WORLD.schema, WORLD.sample(300, 1)) for e in (experiment, half)]
+    assert [task.prefers_xla for task in tasks] == [True, not has_instructions]
+    assert steps == [False, has_instructions and jit_compile is None]
 
 
 def test_tables_are_redrawn_between_epochs_and_layers_are_not():

@@ -44,7 +44,7 @@ class MLP(tf_keras.layers.Layer):
         self.layers = []
         for index, (fan_in, fan_out) in enumerate(zip([input_dim, *units], units, strict=False)):
             is_linear = is_last_linear and index == len(units) - 1
-            layer = tf_keras.layers.Dense(
+            layer = _Dense(
                 fan_out,
                 "linear" if is_linear else activation,
                 kernel_initializer=_normal(2.0 / (fan_in + fan_out), (seed, 2 * index)),
@@ -72,6 +72,32 @@ class MLP(tf_keras.layers.Layer):
                 values = dropout(values, noise[:, start : start + width], self._dropout_rate)
                 start += width
         return tf.cast(values, tf.float32)
+
+
+class _Dense(tf_keras.layers.Dense):
+    """Keras' layer, which in bfloat16 finds the gradient of its bias in another way."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Returns `act(x W + b)` in the type of the layer's policy."""
+        if self.compute_dtype != "bfloat16":
+            return super().call(inputs)
+        products = tf.matmul(inputs, self.kernel)
+        return self.activation(add_bias(products, tf.convert_to_tensor(self.bias)))
+
+
+@tf.custom_gradient
+def add_bias(values: tf.Tensor, bias: tf.Tensor):
+    """Returns float [B, N] + [N], whose gradient sums over the batch by a product with ones.
+
+    Processors that multiply bfloat16 do that in half the time of TensorFlow's own sum, which runs
+    on one thread.
+    """
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        ones = tf.ones([1, tf.shape(upstream)[0]], upstream.dtype)
+        return upstream, tf.matmul(ones, upstream)[0]
+
+    return tf.nn.bias_add(values, bias), gradient
 
 
 def _normal(variance: float, seed: tuple[int, int]) -> tf_keras.initializers.Initializer:

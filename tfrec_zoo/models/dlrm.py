@@ -130,24 +130,45 @@ class DLRM(tf_keras.Model):
             pooled: of `EmbeddingTables.pool`.
             noise: uint16 [B, noise_width]; None: no dropout.
         """
-        vectors, bottom = pooled.vectors, None
-        if self.bottom is not None:
-            bottom = self.bottom(dense)
-            vectors = tf.concat([bottom[:, None], vectors], axis=1)
-        logits = self.top(self._interact(vectors, bottom), noise)[:, 0]
-        return logits if pooled.first_order is None else logits + pooled.first_order
+        joined = self.join(self.encode_dense(dense), pooled.vectors)
+        return self.predict_joined(joined, pooled.first_order, noise)
 
-    def _interact(self, vectors: tf.Tensor, bottom: tf.Tensor | None) -> tf.Tensor:
-        """Returns R of vectors float [B, F + 1, D], the first of which is `bottom`."""
+    def encode_dense(self, dense: tf.Tensor) -> tf.Tensor | None:
+        """Returns x float [B, D] of numbers float [B, Dn]; None without dense features."""
+        return None if self.bottom is None else self.bottom(dense)
+
+    def join(self, bottom: tf.Tensor | None, vectors: tf.Tensor) -> tf.Tensor:
+        """Returns what comes before the layers on top: R, with `cross` before the cross layers.
+
+        Args:
+            bottom: x, of `encode_dense`.
+            vectors: e, float [B, F, D].
+        """
+        if bottom is not None:
+            vectors = tf.concat([bottom[:, None], vectors], axis=1)
         parts = []
         if self.config.interaction != "dot":
-            side_by_side = tf.reshape(vectors, [-1, vectors.shape[1] * vectors.shape[2]])
-            parts.append(side_by_side if self.cross is None else self.cross(side_by_side))
+            parts.append(tf.reshape(vectors, [-1, vectors.shape[1] * vectors.shape[2]]))
         elif bottom is not None:
             parts.append(bottom)
         if self.config.has_products:
             parts.append(dot_interaction(vectors, self.config.self_interaction))
         return parts[0] if len(parts) == 1 else tf.concat(parts, axis=1)
+
+    def predict_joined(
+        self, joined: tf.Tensor, first_order: tf.Tensor | None, noise: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Returns the logits, float [B], of what `join` returns.
+
+        Args:
+            joined: float [B, ...].
+            first_order: float [B], see `Pooled`.
+            noise: uint16 [B, noise_width]; None: no dropout.
+        """
+        if self.cross is not None:
+            joined = self.cross(joined)
+        logits = self.top(joined, noise)[:, 0]
+        return logits if first_order is None else logits + first_order
 
 
 def table_settings(config: DLRMConfig, schema: ClickSchema) -> TableSettings:

@@ -158,9 +158,8 @@ class RowSparseOptimizer(_Optimizer):
         old = tuple(tf.gather(slot, given.rows) for slot in slots)
         config = self.config.for_tables
         weights, values = move(config, given.values, given.gradient, old, rate, step)
-        indices = given.rows[:, None]
         for variable, value in zip((table, *slots), (weights, *values), strict=True):
-            own_copy(variable).scatter_nd_update(indices, value)
+            own_copy(variable).scatter_update(tf.IndexedSlices(value, given.rows))
 
     def _move_whole(
         self,
