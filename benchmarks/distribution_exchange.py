@@ -82,7 +82,7 @@ def make_driver(share_negatives: bool, is_sparse: bool) -> tuple[Any, Any]:
         step = make_step(is_sparse)
     axes = {"is_valid": 1}
     task = SimpleNamespace(step=step, example_axes=axes, blocks=make_blocks)
-    driver.take(task, jit_compile=True)
+    driver.take(task, jit_compile=True, num_epochs=1 + FLAGS.rounds)
     return driver, step.model.table
 
 

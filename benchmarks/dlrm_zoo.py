@@ -1,6 +1,7 @@
 """Worker: the zoo's DLRM, trained as `tfrec-dlrm` does: blocks of steps in one compiled loop.
 
-Its clock also runs for making the blocks, in which the distinct rows of each step are found.
+Its clock also runs for making blocks, in which the distinct rows of each step are found: an epoch
+makes as many as it trains on, the last ones of which are those of the next.
 """
 
 import time
@@ -55,7 +56,9 @@ class ZooSide:
             ],
         )
         self._task = DLRMTask(experiment, schema, self._examples(slice(0, data.num_train)))
-        self._feed = BlockFeed()
+        # As if there was always another epoch.
+        self._feed = BlockFeed(self._task.blocks, settings.epochs + 1)
+        self._epoch = 0
         self._run_block = make_block_runner(self._task.step, self._task.prefers_xla)
 
     def _examples(self, rows: slice) -> ClickRows:
@@ -64,9 +67,10 @@ class ZooSide:
     def train_epoch(self) -> float:
         """Trains once over the training rows and returns the seconds."""
         start = time.perf_counter()
-        for block in self._feed(self._task.blocks(0, 0)):
+        for block in self._feed(self._epoch):
             losses, _, _ = self._run_block(block, ())
         losses.numpy()
+        self._epoch += 1
         return time.perf_counter() - start
 
     def make_batch(self, rows: slice) -> ClickRows:

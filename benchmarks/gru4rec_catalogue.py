@@ -70,7 +70,7 @@ def measure(num_items: int, num_blocks: int) -> dict[str, float]:
     task = GRU4RecTask(experiment, Sessions.from_log(log, vocabulary), vocabulary)
     run_block = make_block_runner(task.step, jit_compile=True)
     states, seconds = task.initial_states(), []
-    for index, block in enumerate(BlockFeed()(task.blocks(0, 0))):
+    for index, block in enumerate(BlockFeed(task.blocks, num_epochs=1)(0)):
         start = time.perf_counter()
         losses, _, states = run_block(block, states)
         losses.numpy()

@@ -85,7 +85,7 @@ class Trainer:
         self._folder = folder
         self._driver = task.driver
         is_compiled = task.prefers_xla if config.jit_compile is None else config.jit_compile
-        self._driver.take(task, is_compiled)
+        self._driver.take(task, is_compiled, config.epochs)
         self._lane_states = self._driver.deal(task.initial_states())
         self.state = TrainingState(data_fingerprint=task.fingerprint)
         self._checkpoints = RunCheckpoints(task, folder, config.keep_checkpoints)
@@ -129,6 +129,7 @@ class Trainer:
                 while not self.is_done:
                     self._run_epoch()
         finally:
+            self._driver.stop()
             self._profiler.stop()
             self._writer.close()
         self._save()

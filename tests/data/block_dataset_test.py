@@ -1,8 +1,11 @@
 """Blocks through `tf.data`: as they were, one after the other, made only a little ahead."""
 
 import itertools
+import time
 
 import numpy as np
+import pytest
+import tensorflow as tf
 
 from tfrec_zoo.data.block_dataset import BlockFeed
 
@@ -16,9 +19,34 @@ def make_block(number):
     }
 
 
+def make_feed(*epochs, **options):
+    """Returns a feed of epochs, each the numbers of its blocks, and the list of what is made."""
+    made = []
+
+    def make_blocks(epoch, first_block):
+        for index, number in enumerate(epochs[epoch]):
+            if index >= first_block:
+                made.append((epoch, index))
+                yield make_block(number)
+
+    return BlockFeed(make_blocks, len(epochs), **options), made
+
+
+def numbers_of(blocks):
+    return [int(block["num_steps"]) for block in blocks]
+
+
+def wait_until_made(made, expected):
+    deadline = time.monotonic() + 20
+    while made[-1] != expected and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert made[-1] == expected
+
+
 def test_blocks_of_changing_sizes_come_through_unchanged():
-    blocks = [make_block(number) for number in (3, 1, 2)]
-    for block, wanted in zip(BlockFeed()(iter(blocks)), blocks, strict=True):
+    feed, _ = make_feed((3, 1, 2))
+    for block, number in zip(feed(0), (3, 1, 2), strict=True):
+        wanted = make_block(number)
         assert block.keys() == wanted.keys()
         for name, value in wanted.items():
             np.testing.assert_array_equal(block[name].numpy(), value)
@@ -26,37 +54,63 @@ def test_blocks_of_changing_sizes_come_through_unchanged():
 
 
 def test_a_feed_serves_one_epoch_after_the_other():
-    feed = BlockFeed()
-    for numbers in ((3, 1), (2,), (), (1, 2)):
-        found = [int(block["num_steps"]) for block in feed(iter(map(make_block, numbers)))]
-        assert found == list(numbers)
-    renamed = {"other": np.zeros(2, np.float32)}
-    assert [set(block) for block in feed(iter([renamed]))] == [{"other"}]
+    epochs = ((3, 1), (2,), (), (1, 2))
+    feed, made = make_feed(*epochs)
+    assert [tuple(numbers_of(feed(epoch))) for epoch in range(4)] == list(epochs)
+    assert len(made) == 5
 
 
-def test_an_epoch_that_is_left_early_takes_nothing_from_the_next():
-    feed = BlockFeed()
-    next(iter(feed(iter(map(make_block, (1, 2, 3))))))
-    assert [int(block["num_steps"]) for block in feed(iter([make_block(4)]))] == [4]
+def test_the_next_epoch_is_made_while_one_is_trained_on():
+    feed, made = make_feed((1, 2), (3, 4), (5,), num_prefetched=3)
+    blocks = feed(0)
+    next(blocks)
+    # The second block, the mark of the epoch's end and the first block of the next.
+    wait_until_made(made, (1, 0))
 
 
-def test_no_block_is_an_empty_dataset():
-    assert list(BlockFeed()(iter([]))) == []
+def test_a_feed_that_was_stopped_starts_anew():
+    feed, made = make_feed((1,), (2, 3))
+    assert numbers_of(feed(0)) == [1]
+    wait_until_made(made, (1, 1))
+    feed.stop()
+    assert numbers_of(feed(1)) == [2, 3]
+    assert made == [(0, 0), (1, 0), (1, 1), (1, 0), (1, 1)]
+
+
+def test_nothing_is_made_behind_the_last_epoch():
+    feed, made = make_feed((1, 2), (3,))
+    assert numbers_of(feed(1)) == [3]
+    assert made == [(1, 0)]
+
+
+@pytest.mark.parametrize(("epoch", "first_block"), [(0, 0), (0, 2), (1, 0), (1, 1)])
+def test_an_epoch_that_is_left_early_takes_nothing_from_the_next(epoch, first_block):
+    epochs = ((1, 2, 3), (4, 5))
+    feed, _ = make_feed(*epochs)
+    next(feed(0))
+    assert numbers_of(feed(epoch, first_block)) == list(epochs[epoch][first_block:])
+
+
+def test_an_epoch_may_begin_at_any_block_and_behind_its_last():
+    feed, _ = make_feed((1, 2, 3), (4, 5))
+    assert numbers_of(feed(0, 1)) == [2, 3]
+    assert numbers_of(feed(1)) == [4, 5]
+    assert numbers_of(feed(0, 3)) == []
+    assert numbers_of(feed(1, 1)) == [5]
+
+
+def test_an_error_of_the_blocks_is_raised_where_they_are_used():
+    def make_blocks(epoch, first_block):
+        yield make_block(1)
+        raise ValueError("a broken file")
+
+    blocks = BlockFeed(make_blocks, 1)(0)
+    next(blocks)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a broken file"):
+        next(blocks)
 
 
 def test_few_blocks_are_made_ahead():
-    made = []
-
-    def blocks():
-        for number in itertools.count(1):
-            made.append(number)
-            yield make_block(number)
-
-    dataset = iter(BlockFeed(num_prefetched=2)(blocks()))
-    next(dataset)
+    feed, made = make_feed(itertools.count(1), num_prefetched=2)
+    next(feed(0))
     assert len(made) <= 5
-
-
-def test_the_tuner_that_holds_up_the_end_of_an_epoch_is_off():
-    dataset = BlockFeed()(iter([make_block(1)]))
-    assert dataset.options().autotune.enabled is False

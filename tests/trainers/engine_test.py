@@ -108,7 +108,9 @@ def test_steps_are_compiled_as_asked_or_else_as_the_task_prefers(
     asked, is_preferred, is_expected, folder, monkeypatch
 ):
     taken = []
-    monkeypatch.setattr(LocalDriver, "take", lambda driver, task, compiled: taken.append(compiled))
+    monkeypatch.setattr(
+        LocalDriver, "take", lambda driver, task, compiled, _: taken.append(compiled)
+    )
     task = GivenTask()
     task.prefers_xla = is_preferred
     make_trainer(folder, task, jit_compile=asked)

@@ -1,53 +1,84 @@
 """Blocks of training steps as a `tf.data` pipeline: made on another core while the model trains."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
 
 Block = dict[str, np.ndarray]
+# From an epoch and the number of a block, counted from 0, to the epoch's blocks from there on.
+MakeBlocks = Callable[[int, int], Iterator[Block]]
+
+# What marks an empty block that stands behind the last one of an epoch.
+_IS_END = "is_end"
 
 
 class BlockFeed:
-    """Makes a dataset of each epoch's blocks.
+    """Feeds the blocks of one epoch after the other through one iterator of `tf.data`.
 
-        feed = BlockFeed()
-        for epoch in range(epochs):
-            for block in feed(blocks(epoch)):
+        feed = BlockFeed(make_blocks, num_epochs)
+        for epoch in range(num_epochs):
+            for block in feed(epoch):
                 ...
 
-    What `tf.data` builds of functions is the same for every epoch, and takes it as long as some
-    steps, so it is kept.
+    So the first blocks of an epoch are made while the model trains on the last ones of the epoch
+    before, or is validated, and what `tf.data` builds for an iterator, which takes it as long as
+    some steps, is built once.
     """
 
-    def __init__(self, num_prefetched: int = 4) -> None:
-        """Makes a feed that keeps `num_prefetched` blocks ready."""
-        self._num_prefetched = num_prefetched
-        self._blocks: Iterator[Block] = iter(())
-        self._signature, self._dataset = None, None
-
-    def __call__(self, blocks: Iterator[Block]) -> tf.data.Dataset:
-        """Returns a dataset of the blocks, to be iterated once; empty where there are none.
+    def __init__(self, make_blocks: MakeBlocks, num_epochs: int, num_prefetched: int = 4) -> None:
+        """Makes a feed; nothing is read yet.
 
         Args:
-            blocks: dictionaries of arrays; names, dtypes and ranks are those of the first, sizes
-                may change.
+            make_blocks: returns dictionaries of arrays; names, dtypes and ranks are always the
+                same, sizes may change.
+            num_epochs: nothing is made of later ones before it is asked for.
+            num_prefetched: blocks that are kept ready.
         """
+        self._make_blocks = make_blocks
+        self._num_epochs = num_epochs
+        self._num_prefetched = num_prefetched
+        self.stop()
+
+    def __call__(self, epoch: int, first_block: int = 0) -> Iterator[dict[str, tf.Tensor]]:
+        """Yields the blocks of an epoch from `first_block` on."""
+        if self._position != (epoch, first_block):
+            self._iterator = self._start(epoch, first_block)
+        self._position = None
+        for block in self._iterator:
+            if block.pop(_IS_END):
+                self._position = (epoch + 1, 0)
+                return
+            yield block
+
+    def stop(self) -> None:
+        """Lets go of what was made ahead."""
+        self._iterator: Iterator[dict[str, tf.Tensor]] = iter(())
+        # Where the iterator stands; nowhere, once an epoch is left before its end.
+        self._position: tuple[int, int] | None = None
+
+    def _start(self, epoch: int, first_block: int) -> Iterator[dict[str, tf.Tensor]]:
+        blocks = self._make_blocks(epoch, first_block)
         first = next(blocks, None)
         if first is None:
-            return tf.data.Dataset.range(0)
-        self._blocks = itertools.chain([first], blocks)
-        signature = {
-            name: tf.TensorSpec([None] * value.ndim, value.dtype) for name, value in first.items()
-        }
-        if signature != self._signature:
-            self._signature, self._dataset = signature, self._build(signature)
-        return self._dataset
+            return iter(())
+        end = {name: np.zeros([0] * array.ndim, array.dtype) for name, array in first.items()}
+        later = (self._make_blocks(number, 0) for number in range(epoch + 1, self._num_epochs))
 
-    def _build(self, signature: dict[str, tf.TensorSpec]) -> tf.data.Dataset:
-        dataset = tf.data.Dataset.from_generator(lambda: self._blocks, output_signature=signature)
+        def run_through() -> Iterator[dict]:
+            for of_epoch in itertools.chain([itertools.chain([first], blocks)], later):
+                for block in of_epoch:
+                    yield {**block, _IS_END: False}
+                yield {**end, _IS_END: True}
+
+        signature = {
+            name: tf.TensorSpec([None] * array.ndim, array.dtype) for name, array in first.items()
+        }
+        dataset = tf.data.Dataset.from_generator(
+            run_through, output_signature={**signature, _IS_END: tf.TensorSpec([], tf.bool)}
+        )
         options = tf.data.Options()
         # Nothing here is tuned, and the tuner may sleep for seconds before it lets an iterator end.
         options.autotune.enabled = False
-        return dataset.prefetch(self._num_prefetched).with_options(options)
+        return iter(dataset.prefetch(self._num_prefetched).with_options(options))

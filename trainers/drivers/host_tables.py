@@ -41,9 +41,9 @@ class HostTableDriver(ReplicaDriver):
         """Returns the host: a model that is evaluated or exported has whole tables."""
         return tf.device(HOST)
 
-    def take(self, task: BlockSource, jit_compile: bool) -> None:
-        """Takes the task that is to be run."""
-        super().take(task, jit_compile)
+    def take(self, task: BlockSource, jit_compile: bool, num_epochs: int) -> None:
+        """Takes the task that is to be run, see `LocalDriver`."""
+        super().take(task, jit_compile, num_epochs)
         compiled = {"jit_compile": jit_compile, "autograph": False}
         self._find_gradients = tf.function(self._step.differentiate, **compiled)
         self._apply_to_dense = tf.function(self._step.apply_to_dense, **compiled)

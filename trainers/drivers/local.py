@@ -1,6 +1,7 @@
 """The driver of one device, and what all drivers have in common."""
 
 import contextlib
+import functools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -45,10 +46,6 @@ class LocalDriver:
     is_chief = True
     num_streams = 1
 
-    def __init__(self) -> None:
-        """Makes a driver without a task."""
-        self._feed = BlockFeed()
-
     def scope(self) -> contextlib.AbstractContextManager:
         """Returns the context in which variables are made that are trained."""
         return contextlib.nullcontext()
@@ -75,14 +72,30 @@ class LocalDriver:
         """Returns the sum of the numbers of all processes that train together."""
         return number
 
-    def take(self, task: BlockSource, jit_compile: bool) -> None:
-        """Takes the task that is to be run."""
+    def take(self, task: BlockSource, jit_compile: bool, num_epochs: int) -> None:
+        """Takes the task that is to be run.
+
+        Args:
+            task: the task.
+            jit_compile: whether XLA compiles its steps.
+            num_epochs: after which it ends at the latest.
+        """
         self._task = task
+        self._feeds = [
+            BlockFeed(functools.partial(task.blocks, stream=stream), num_epochs)
+            for stream in self.streams
+        ]
         self._run = make_block_runner(task.step, jit_compile)
 
     def rounds(self, epoch: int, first_round: int) -> Iterator[Any]:
         """Yields the rounds of an epoch from `first_round` on, for `num_steps` and `run`."""
-        return iter(self._feed(self._task.blocks(epoch, first_round)))
+        (feed,) = self._feeds
+        return feed(epoch, first_round)
+
+    def stop(self) -> None:
+        """Lets go of rounds that were made ahead."""
+        for feed in self._feeds:
+            feed.stop()
 
     def num_steps(self, blocks: Any) -> int:
         """Returns the steps of a round."""

@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from tfrec_zoo.data.block_dataset import BlockFeed
 from tfrec_zoo.distributed_variables import read_rows
 from tfrec_zoo.trainers.drivers.local import (
     Block,
@@ -38,7 +37,6 @@ class ReplicaDriver(LocalDriver):
         self, strategy: tf.distribute.Strategy, *, share_negatives: bool, is_chief: bool = True
     ) -> None:
         """Takes the replicas of a strategy."""
-        super().__init__()
         self._strategy = strategy
         self.is_chief = is_chief
         self._shares = share_negatives
@@ -48,7 +46,6 @@ class ReplicaDriver(LocalDriver):
             lambda context: tf.constant(context.replica_id_in_sync_group)
         )
         self._replicas = [int(r) for r in strategy.experimental_local_results(replicas)]
-        self._feeds = [BlockFeed() for _ in self._replicas]
         self._sum = tf.function(self._sum_over_replicas, autograph=False)
 
     @property
@@ -78,9 +75,10 @@ class ReplicaDriver(LocalDriver):
             )
         return size if self._shares else size // self._num_replicas
 
-    def take(self, task: BlockSource, jit_compile: bool) -> None:
-        """Takes the task that is to be run."""
-        self._task, self._step = task, task.step
+    def take(self, task: BlockSource, jit_compile: bool, num_epochs: int) -> None:
+        """Takes the task that is to be run, see `LocalDriver`."""
+        super().take(task, jit_compile, num_epochs)
+        self._step = task.step
         compiled = {"jit_compile": jit_compile, "autograph": False}
         self._differentiate = tf.function(self._read_and_differentiate, **compiled)
         self._apply = tf.function(self._step.apply, **compiled)
@@ -90,13 +88,10 @@ class ReplicaDriver(LocalDriver):
     def rounds(self, epoch: int, first_round: int) -> Iterator[tuple[int, Any]]:
         """Yields the number of steps and the replicas' blocks of each round."""
         if self._shares:
-            for block in self._feed(self._task.blocks(epoch, first_round)):
+            for block in super().rounds(epoch, first_round):
                 yield int(block["num_steps"]), self._cut(block)
             return
-        streams = [
-            iter(feed(self._task.blocks(epoch, first_round, replica)))
-            for feed, replica in zip(self._feeds, self._replicas, strict=True)
-        ]
+        streams = [feed(epoch, first_round) for feed in self._feeds]
         last: list[Block | None] = [None] * len(streams)
         while True:
             blocks = [next(stream, None) for stream in streams]

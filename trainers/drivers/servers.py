@@ -10,9 +10,7 @@ import tensorflow as tf
 import tf_keras
 from tensorflow.python.distribute.sharded_variable import ShardedVariable
 
-from tfrec_zoo.data.block_dataset import BlockFeed
 from tfrec_zoo.distributed_variables import TABLE_NAMES
-from tfrec_zoo.trainers.drivers.block_runner import make_block_runner
 from tfrec_zoo.trainers.drivers.local import Block, BlockSource, LocalDriver, States, find_lost_task
 
 
@@ -45,14 +43,12 @@ class ServerDriver(LocalDriver):
             max_shards: parts of a table at most; 0: one for each server.
             min_shard_bytes: the least of a part.
         """
-        super().__init__()
         self._strategy = strategy
         self._coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
         self.num_streams = num_workers
         self._num_servers = num_servers
         self._max_shards = max_shards or num_servers
         self._min_shard_bytes = min_shard_bytes
-        self._feeds = [BlockFeed() for _ in range(num_workers)]
 
     def scope(self) -> contextlib.AbstractContextManager:
         """Returns the context in which tables become parts, each on a server."""
@@ -83,18 +79,14 @@ class ServerDriver(LocalDriver):
             name=options["name"],
         )
 
-    def take(self, task: BlockSource, jit_compile: bool) -> None:
+    def take(self, task: BlockSource, jit_compile: bool, num_epochs: int) -> None:
         """Takes the task that is to be run; XLA cannot compile what lies on several machines."""
         del jit_compile
-        self._task = task
-        self._run = make_block_runner(task.step, jit_compile=False)
+        super().take(task, False, num_epochs)
 
     def rounds(self, epoch: int, first_round: int) -> Iterator[list[Block | None]]:
         """Yields the next block of each stream, None where a stream has ended."""
-        streams = [
-            iter(feed(self._task.blocks(epoch, first_round, number)))
-            for number, feed in enumerate(self._feeds)
-        ]
+        streams = [feed(epoch, first_round) for feed in self._feeds]
         while True:
             blocks = [next(stream, None) for stream in streams]
             if all(block is None for block in blocks):
