@@ -49,7 +49,8 @@ class MLP(tf_keras.layers.Layer):
                 "linear" if is_linear else activation,
                 kernel_initializer=_normal(2.0 / (fan_in + fan_out), (seed, 2 * index)),
                 bias_initializer=_normal(1.0 / fan_out, (seed, 2 * index + 1)),
-                dtype=tf_keras.mixed_precision.Policy(precision),
+                # Rounded log-odds would be right to two digits.
+                dtype="float32" if is_linear else tf_keras.mixed_precision.Policy(precision),
                 name=f"dense_{index}",
             )
             layer.build([None, fan_in])
