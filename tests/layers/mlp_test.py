@@ -53,6 +53,16 @@ def test_mixed_precision_keeps_weights_and_outputs_in_float32():
     assert not np.array_equal(outputs, exact(INPUTS))
 
 
+def test_a_linear_last_layer_is_not_rounded_in_mixed_precision():
+    hidden, whole = (
+        MLP(5, units, is_last_linear=is_last_linear, precision="mixed_bfloat16")
+        for units, is_last_linear in [((64,), False), ((64, 3), True)]
+    )
+    kernel, bias = (weight.numpy().astype(np.float64) for weight in whole.layers[-1].weights)
+    expected = hidden(INPUTS).numpy().astype(np.float64) @ kernel + bias
+    np.testing.assert_allclose(whole(INPUTS), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_the_gradient_of_a_bias_in_bfloat16_is_the_sum_over_the_batch():
     mlp = MLP(5, (4, 3), is_last_linear=True, precision="mixed_bfloat16")
     factors = np.random.default_rng(2).normal(size=(6, 3))

@@ -59,7 +59,7 @@ def _find_by_marks(rows: np.ndarray, column_of: np.ndarray, table_size: int) -> 
         distinct = np.flatnonzero(is_marked)
         is_marked[distinct] = False
         number[distinct] = np.arange(len(distinct))
-        step_column_of[:] = number[step_rows]
+        number.take(step_rows, out=step_column_of, mode="clip")
         found.append(distinct)
     return found
 
