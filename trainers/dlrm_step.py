@@ -32,12 +32,17 @@ class DLRMStep(RowStep):
             model: what is trained.
             experiment: how.
             compiles_parts: whether XLA compiles what lies between the layers' products, for steps
-                that it does not compile as a whole.
+                that it does not compile as a whole. Replicas would share what is compiled.
         """
         tables = [table.variable for table in model.tables.tables]
         super().__init__(model, tables, experiment.optimizer)
         self._config = experiment.loss
-        self._join = compile_in_shards(self._look_up) if compiles_parts else self._look_up
+        self._join = self._look_up
+        if compiles_parts:
+            self._join = compile_in_shards(self._look_up)
+            self.apply_to_dense = tf.function(
+                self.apply_to_dense, jit_compile=True, autograph=False
+            )
 
     def differentiate(self, batch: Batch, states: tuple, values: Sequence[tf.Tensor]) -> Gradients:
         """Returns the summed gradients of a step's batches; a click has no history."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import tensorflow as tf
 from absl import logging
 
 from tfrec_zoo.data.clicks.click_batches import Block, ClickBatches
@@ -73,8 +74,7 @@ class DLRMTask:
             self.model = make_model()
             if experiment.model.click_rate_bias:
                 self.model.set_click_rate(click_rate(table))
-            compiles_parts = training.jit_compile is None and not self.prefers_xla
-            self.step = DLRMStep(self.model, experiment, compiles_parts=compiles_parts)
+            self.step = DLRMStep(self.model, experiment, compiles_parts=self._compiles_parts)
         self._evaluated = self.driver.copy_for_evaluation(self.model, make_model)
         self.scorer = ClickScorer(self._evaluated)
         batch_size = self.driver.divide(batches.batch_size, "batch_size")
@@ -98,6 +98,11 @@ class DLRMTask:
         """Whether steps are faster compiled."""
         is_bfloat16 = self.experiment.model.precision == "mixed_bfloat16"
         return not (is_bfloat16 and multiplies_bfloat16())
+
+    @property
+    def _compiles_parts(self) -> bool:
+        is_asked = self.experiment.training.jit_compile is None and not self.prefers_xla
+        return is_asked and not tf.distribute.has_strategy()
 
     def blocks(self, epoch: int, first_block: int, stream: int = 0) -> Iterator[Block]:
         """Yields the training blocks of a stream, to which they are dealt in turn."""

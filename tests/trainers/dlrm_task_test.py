@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfrec_zoo.data.clicks.planted_clicks import PlantedClicksConfig, PlantedClickWorld
 from tfrec_zoo.experiments import DLRMExperiment
 from tfrec_zoo.trainers import dlrm_task
 from tfrec_zoo.trainers.dlrm_task import DLRMTask
+from tfrec_zoo.trainers.drivers.local import LocalDriver
 
 WORLD = PlantedClickWorld(PlantedClicksConfig(num_dense=2, value_counts=(12, 20)))
 EXPERIMENT = DLRMExperiment.from_dict(
@@ -56,19 +58,30 @@ def test_the_fingerprint_is_that_of_the_examples(task):
     assert (task.num_events, task.initial_states()) == (300, ())
 
 
+class ReplicaDriver(LocalDriver):
+    def scope(self):
+        return tf.distribute.OneDeviceStrategy("CPU:0").scope()
+
+
+@pytest.mark.parametrize("driver", [LocalDriver, ReplicaDriver])
 @pytest.mark.parametrize("jit_compile", [None, True, False])
 @pytest.mark.parametrize("has_instructions", [True, False])
-def test_products_of_bfloat16_are_left_to_the_processor(has_instructions, jit_compile, monkeypatch):
+def test_products_of_bfloat16_are_left_to_the_processor(
+    has_instructions, jit_compile, driver, monkeypatch
+):
     monkeypatch.setattr(dlrm_task, "multiplies_bfloat16", lambda: has_instructions)
     steps = []
     monkeypatch.setattr(
         dlrm_task, "DLRMStep", lambda *_, **options: steps.append(options["compiles_parts"])
     )
-    experiment = replace(EXPERIMENT, training=replace(EXPERIMENT.training, jit_compile=jit_compile))
+    training = replace(EXPERIMENT.training, jit_compile=jit_compile)
+    experiment = replace(EXPERIMENT, training=training)
     half = replace(experiment, model=replace(EXPERIMENT.model, precision="mixed_bfloat16"))
-    tasks = [DLRMTask(e, WORLD.schema, WORLD.sample(300, 1)) for e in (experiment, half)]
+    examples = WORLD.sample(300, 1)
+    tasks = [DLRMTask(e, WORLD.schema, examples, driver=driver()) for e in (experiment, half)]
     assert [task.prefers_xla for task in tasks] == [True, not has_instructions]
-    assert steps == [False, has_instructions and jit_compile is None]
+    compiles_parts = has_instructions and jit_compile is None and driver is LocalDriver
+    assert steps == [False, compiles_parts]
 
 
 def test_tables_are_redrawn_between_epochs_and_layers_are_not():
