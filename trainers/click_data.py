@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from absl import logging
 
 from tfrec_zoo.config import list_options, parse_json_object
 from tfrec_zoo.data.clicks.click_preparation import prepare_clicks
 from tfrec_zoo.data.clicks.click_preparation_config import ClickPreparationConfig
+from tfrec_zoo.data.clicks.click_schema import ClickSchema
+from tfrec_zoo.data.clicks.click_shards import ClickRows
 from tfrec_zoo.data.clicks.prepared_clicks import PreparedClicks, is_prepared_clicks
 from tfrec_zoo.data.log_format import expand_paths
 from tfrec_zoo.data.tables.table_spec import load_table_spec
@@ -19,6 +22,9 @@ from tfrec_zoo.trainers.prepared_folder import replace_folder
 
 # Inside prepared data of a run: which files they come from, by which options.
 SOURCE_NAME = "source.json"
+
+# Logarithms of counts and prices are smaller.
+_LARGE_NUMBER = 25.0
 
 
 def prepare_into(
@@ -71,6 +77,18 @@ def resolve_preparation(data: PreparedClicks, config: ClickLogConfig) -> ClickLo
                 *(option.name, wanted, data.path, option.name, found),
             )
     return actual
+
+
+def warn_of_large_numbers(examples: ClickRows, schema: ClickSchema) -> None:
+    """Says which numbers are so large, as the network sees them, that it hardly learns."""
+    sizes = np.abs(examples.dense).mean(axis=0)
+    large = {f.name: s for f, s in zip(schema.dense, sizes, strict=True) if s > _LARGE_NUMBER}
+    if large:
+        logging.warning(
+            "the network sees large numbers, from which it hardly learns: %s on average; give such "
+            "a column the transform log_standard (counts, prices) or standard",
+            ", ".join(f"{name} {size:.4g}" for name, size in large.items()),
+        )
 
 
 def copy_description(data: PreparedClicks, folder: RunFolder) -> None:

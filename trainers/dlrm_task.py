@@ -14,7 +14,7 @@ from tfrec_zoo.data.clicks.prepared_clicks import PreparedClicks
 from tfrec_zoo.experiments import DLRMExperiment
 from tfrec_zoo.models.dlrm import DLRM, list_stores
 from tfrec_zoo.run_folder import RunFolder
-from tfrec_zoo.trainers.click_data import copy_description
+from tfrec_zoo.trainers.click_data import copy_description, warn_of_large_numbers
 from tfrec_zoo.trainers.click_evaluation import (
     ClickScorer,
     click_rate,
@@ -92,6 +92,8 @@ class DLRMTask:
         self.fingerprint = f"{table.num_rows} examples, checksum {table.fingerprint}"
         self.has_validation = validation is not None
         self._table, self._validation = table, validation
+        if self.driver.is_chief:
+            warn_of_large_numbers(table.slice(0, _CHECKED_EXAMPLES), schema)
 
     @property
     def prefers_xla(self) -> bool:

@@ -58,6 +58,17 @@ def test_the_fingerprint_is_that_of_the_examples(task):
     assert (task.num_events, task.initial_states()) == (300, ())
 
 
+def test_numbers_that_are_too_large_to_learn_from_are_told(caplog):
+    examples = WORLD.sample(300, 1)
+    with caplog.at_level(logging.WARNING):
+        DLRMTask(EXPERIMENT, WORLD.schema, examples)
+        assert not caplog.messages
+        DLRMTask(EXPERIMENT, WORLD.schema, replace(examples, dense=examples.dense * [1, 1e4]))
+    _, name = (feature.name for feature in WORLD.schema.dense)
+    size = np.abs(examples.dense[:, 1]).mean() * 1e4
+    assert [m for m in caplog.messages if f": {name} {size:.4g} on average" in m]
+
+
 class ReplicaDriver(LocalDriver):
     def scope(self):
         return tf.distribute.OneDeviceStrategy("CPU:0").scope()
