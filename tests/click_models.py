@@ -144,7 +144,9 @@ class Encoder:
     def score(self, examples: list[dict]) -> np.ndarray:
         """Returns the Python model's probabilities."""
         dense, rows, weights = self.encode(examples)
-        logits = self.model(dense, rows, weights if self.schema.needs_row_weights else None)
+        # A graph, as exports are: one operation after the other, bfloat16 is rounded more often.
+        score = tf.function(self.model.__call__)
+        logits = score(dense, rows, weights if self.schema.needs_row_weights else None)
         return 1 / (1 + np.exp(-logits.numpy().astype(np.float64)))
 
     def draw(self, count: int, seed: int = 0) -> list[dict]:
