@@ -114,3 +114,9 @@ def test_few_blocks_are_made_ahead():
     feed, made = make_feed(itertools.count(1), num_prefetched=2)
     next(feed(0))
     assert len(made) <= 5
+
+
+def test_the_tuner_that_holds_up_the_end_of_an_epoch_is_off():
+    feed, _ = make_feed((1,))
+    dataset = feed._make_dataset(make_block(1), [])
+    assert dataset.options().autotune.enabled is False

@@ -1,7 +1,7 @@
 """Blocks of training steps as a `tf.data` pipeline: made on another core while the model trains."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -63,22 +63,27 @@ class BlockFeed:
         first = next(blocks, None)
         if first is None:
             return iter(())
-        end = {name: np.zeros([0] * array.ndim, array.dtype) for name, array in first.items()}
         later = (self._make_blocks(number, 0) for number in range(epoch + 1, self._num_epochs))
+        epochs = itertools.chain([itertools.chain([first], blocks)], later)
+        return iter(self._make_dataset(first, epochs))
 
-        def run_through() -> Iterator[dict]:
-            for of_epoch in itertools.chain([itertools.chain([first], blocks)], later):
-                for block in of_epoch:
-                    yield {**block, _IS_END: False}
-                yield {**end, _IS_END: True}
-
+    def _make_dataset(self, first: Block, epochs: Iterable[Iterator[Block]]) -> tf.data.Dataset:
+        """Returns the blocks of epochs, all of the kind of `first`, with a mark behind each one's."""
+        end = {name: np.zeros([0] * array.ndim, array.dtype) for name, array in first.items()}
         signature = {
             name: tf.TensorSpec([None] * array.ndim, array.dtype) for name, array in first.items()
         }
+
+        def run_through() -> Iterator[dict]:
+            for blocks in epochs:
+                for block in blocks:
+                    yield {**block, _IS_END: False}
+                yield {**end, _IS_END: True}
+
         dataset = tf.data.Dataset.from_generator(
             run_through, output_signature={**signature, _IS_END: tf.TensorSpec([], tf.bool)}
         )
         options = tf.data.Options()
         # Nothing here is tuned, and the tuner may sleep for seconds before it lets an iterator end.
         options.autotune.enabled = False
-        return iter(dataset.prefetch(self._num_prefetched).with_options(options))
+        return dataset.prefetch(self._num_prefetched).with_options(options)
