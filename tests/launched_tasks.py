@@ -4,9 +4,9 @@ import contextlib
 import subprocess
 import sys
 import textwrap
-import time
 
 import psutil
+from waiting import wait_until
 
 LAUNCHER = [sys.executable, "-m", "tfrec_zoo.trainers.launch"]
 DEADLINE = 30.0
@@ -46,15 +46,7 @@ def start_launchers(folder):
         for launcher in launchers:
             launcher.kill()
             launcher.communicate()
-    wait_until(lambda: find_tasks(folder) == [])
-
-
-def wait_until(is_met):
-    """Waits until a condition is met."""
-    end = time.monotonic() + DEADLINE
-    while not is_met():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
+    wait_until(lambda: find_tasks(folder) == [], DEADLINE)
 
 
 def find_tasks(folder):

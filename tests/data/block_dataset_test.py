@@ -1,11 +1,11 @@
 """Blocks through `tf.data`: as they were, one after the other, made only a little ahead."""
 
 import itertools
-import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from waiting import wait_until
 
 from tfrec_zoo.data.block_dataset import BlockFeed
 
@@ -36,13 +36,6 @@ def numbers_of(blocks):
     return [int(block["num_steps"]) for block in blocks]
 
 
-def wait_until_made(made, expected):
-    deadline = time.monotonic() + 20
-    while made[-1] != expected and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert made[-1] == expected
-
-
 def test_blocks_of_changing_sizes_come_through_unchanged():
     feed, _ = make_feed((3, 1, 2))
     for block, number in zip(feed(0), (3, 1, 2), strict=True):
@@ -65,13 +58,13 @@ def test_the_next_epoch_is_made_while_one_is_trained_on():
     blocks = feed(0)
     next(blocks)
     # The second block, the mark of the epoch's end and the first block of the next.
-    wait_until_made(made, (1, 0))
+    wait_until(lambda: made[-1] == (1, 0), seconds=20)
 
 
 def test_a_feed_that_was_stopped_starts_anew():
     feed, made = make_feed((1,), (2, 3))
     assert numbers_of(feed(0)) == [1]
-    wait_until_made(made, (1, 1))
+    wait_until(lambda: made[-1] == (1, 1), seconds=20)
     feed.stop()
     assert numbers_of(feed(1)) == [2, 3]
     assert made == [(0, 0), (1, 0), (1, 1), (1, 0), (1, 1)]

@@ -11,6 +11,7 @@ import time
 import pytest
 import tensorflow as tf
 from news_models import COLUMNS, NewsOracle, draw_items, write_items
+from waiting import wait_until
 
 from tfrec_zoo.export import version_content
 from tfrec_zoo.export.restore import load_export
@@ -239,10 +240,7 @@ def test_refreshes_take_turns(served, run_index, caplog):
         done = threading.Event()
 
         def let_go():
-            end = time.monotonic() + 60
-            while not any("waiting" in text for text in caplog.messages):
-                assert time.monotonic() < end, "nobody waits"
-                time.sleep(0.02)
+            wait_until(lambda: any("waiting" in text for text in caplog.messages), seconds=60)
             done.set()
             fcntl.flock(file, fcntl.LOCK_UN)
 

@@ -8,7 +8,6 @@ of https://github.com/tensorflow/serving.
 import collections
 import re
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -123,14 +122,6 @@ def fill_up(array: np.ndarray, length: int) -> np.ndarray:
         return array
     padding = [(0, 0), (0, length - array.shape[1])]
     return np.pad(array, padding, constant_values=array.ravel()[0])
-
-
-def wait_until(condition, seconds: float = 10.0) -> None:
-    """Waits until a condition holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
 
 
 def split_path(path: str, pattern: str) -> tuple | None:

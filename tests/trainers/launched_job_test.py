@@ -5,7 +5,8 @@ import signal
 import time
 
 import pytest
-from launched_tasks import DEADLINE, find_tasks, finish, start_launchers, wait_for_lines, wait_until
+from launched_tasks import DEADLINE, find_tasks, finish, start_launchers, wait_for_lines
+from waiting import wait_until
 
 
 @pytest.fixture
@@ -221,7 +222,7 @@ def test_tasks_die_with_a_launcher_that_is_killed(launch, tmp_path):
     wait_for_lines(launcher, 2)
     assert len(find_tasks(tmp_path)) == 2
     launcher.kill()
-    wait_until(lambda: find_tasks(tmp_path) == [])
+    wait_until(lambda: find_tasks(tmp_path) == [], DEADLINE)
 
 
 def test_what_a_task_has_started_ends_with_it(launch, tmp_path):
@@ -232,7 +233,7 @@ def test_what_a_task_has_started_ends_with_it(launch, tmp_path):
     """
     code, output, _ = finish(launch("--workers=1", program))
     assert (code, output) == (0, "worker 0 | last line\n")
-    wait_until(lambda: find_tasks(tmp_path) == [])
+    wait_until(lambda: find_tasks(tmp_path) == [], DEADLINE)
 
 
 def test_nothing_is_left_when_nobody_reads_the_output(launch, tmp_path):
@@ -245,4 +246,4 @@ def test_nothing_is_left_when_nobody_reads_the_output(launch, tmp_path):
     launcher.stdout.close()
     assert launcher.wait(DEADLINE) == 1
     assert "Broken pipe" in launcher.stderr.read()
-    wait_until(lambda: find_tasks(tmp_path) == [])
+    wait_until(lambda: find_tasks(tmp_path) == [], DEADLINE)

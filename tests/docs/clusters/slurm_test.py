@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 
 import pytest
 from cluster_programs import (
@@ -15,6 +14,7 @@ from cluster_programs import (
     write_programs,
     write_trainers,
 )
+from waiting import wait_until
 
 SCRIPTS = ["train.sbatch", "parameter_server.sbatch"]
 # As many tasks as there are nodes, or one; what is left when one fails is ended.
@@ -86,10 +86,8 @@ def write_checkpoint(fakes, run):
 
 
 def wait_for_tasks(fakes, number):
-    end = time.monotonic() + 10
-    while not (fakes / "started").exists() or len(read_started(fakes)) < number:
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
+    started = fakes / "started"
+    wait_until(lambda: started.exists() and len(read_started(fakes)) >= number, seconds=10)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
