@@ -68,7 +68,7 @@ class BlockFeed:
         return iter(self._make_dataset(first, epochs))
 
     def _make_dataset(self, first: Block, epochs: Iterable[Iterator[Block]]) -> tf.data.Dataset:
-        """Returns the blocks of epochs, all of the kind of `first`, with a mark behind each one's."""
+        """Returns the blocks of epochs, all of the kind of `first`, with a mark behind each."""
         end = {name: np.zeros([0] * array.ndim, array.dtype) for name, array in first.items()}
         signature = {
             name: tf.TensorSpec([None] * array.ndim, array.dtype) for name, array in first.items()
