@@ -4,6 +4,7 @@ Its clock also runs for making blocks, in which the distinct rows of each step a
 makes as many as it trains on, the last ones of which are those of the next.
 """
 
+import os
 import time
 
 import numpy as np
@@ -25,12 +26,11 @@ class ZooSide:
         """Makes the model and its batches."""
         quieten_tensorflow()
         keep_freed_memory()
-        import tensorflow as tf
-
+        os.environ["TF_NUM_INTRAOP_THREADS"] = str(settings.threads)
+        from tfrec_zoo.trainers.batch_shards import choose_num_shards, leave_threads_to_shards
         from tfrec_zoo.trainers.dlrm_task import DLRMTask
         from tfrec_zoo.trainers.drivers.block_runner import make_block_runner
 
-        tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
         self._data = data
         experiment = DLRMExperiment.from_dict(
             {
@@ -55,6 +55,7 @@ class ZooSide:
                 for n, size in enumerate(data.table_sizes)
             ],
         )
+        leave_threads_to_shards(choose_num_shards(experiment))
         self._task = DLRMTask(experiment, schema, self._examples(slice(0, data.num_train)))
         # As if there was always another epoch.
         self._feed = BlockFeed(self._task.blocks, settings.epochs + 1)

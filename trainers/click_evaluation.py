@@ -1,5 +1,6 @@
 """Click probabilities of many examples, and their metrics."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -18,9 +19,17 @@ _SMALLEST_SPREAD = 1e-6
 class ClickScorer:
     """Computes a model's logits batch by batch; compiled once for all evaluations."""
 
-    def __init__(self, model: DLRM, batch_size: int = BATCH_SIZE) -> None:
-        """Takes the model, whose weights may change between calls."""
+    def __init__(self, model: DLRM, batch_size: int = BATCH_SIZE, num_shards: int = 1) -> None:
+        """Takes the model, whose weights may change between calls.
+
+        Args:
+            model: the model.
+            batch_size: examples that are computed at a time.
+            num_shards: parts of these that are computed side by side, see `batch_shards`.
+        """
+        self._model = model
         self._batch_size = batch_size
+        self._num_shards = num_shards
         schema = model.schema
         signature = [
             tf.TensorSpec([None, schema.num_dense], tf.float32),
@@ -28,7 +37,7 @@ class ClickScorer:
         ]
         if schema.needs_row_weights:
             signature.append(tf.TensorSpec([None, schema.num_slots], tf.float32))
-        self._score = tf.function(model.__call__, input_signature=signature, autograph=False)
+        self._score = tf.function(self._score_shards, input_signature=signature, autograph=False)
 
     def __call__(self, examples: ClickRows) -> np.ndarray:
         """Returns the logits of examples, float32 [n]."""
@@ -40,6 +49,15 @@ class ClickScorer:
                 inputs.append(part.row_weights)
             parts.append(self._score(*inputs).numpy())
         return np.concatenate(parts)
+
+    def _score_shards(self, *inputs: tf.Tensor) -> tf.Tensor:
+        size = tf.shape(inputs[0])[0]
+        borders = [size * number // self._num_shards for number in range(self._num_shards + 1)]
+        shards = [
+            self._model(*(array[start:end] for array in inputs))
+            for start, end in itertools.pairwise(borders)
+        ]
+        return tf.concat(shards, axis=0)
 
 
 def iterate(table: ClickTable, num_rows: int = 65_536) -> Iterator[ClickRows]:

@@ -64,8 +64,10 @@ def train() -> None:
         if "validation" not in data.parts:
             experiment.training.refuse_missing_validation()
 
+        from tfrec_zoo.trainers.batch_shards import choose_num_shards, leave_threads_to_shards
         from tfrec_zoo.trainers.dlrm_task import DLRMTask, train_in_folder
 
+        leave_threads_to_shards(choose_num_shards(experiment))
         task = DLRMTask(
             experiment,
             data.schema,

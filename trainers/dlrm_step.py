@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfrec_zoo.experiments import DLRMExperiment
 from tfrec_zoo.losses.click import binary_cross_entropy
 from tfrec_zoo.models.dlrm import DLRM
-from tfrec_zoo.trainers.compiled_shards import compile_in_shards
+from tfrec_zoo.trainers.batch_shards import cut_into_shards
 from tfrec_zoo.trainers.row_step import Batch, Gradients, RowStep, gather_columns, take_gradients
 
 # What of a step there is once, and not for each of its batches.
@@ -23,23 +23,22 @@ class DLRMStep(RowStep):
     are those of one large batch.
     """
 
-    def __init__(
-        self, model: DLRM, experiment: DLRMExperiment, *, compiles_parts: bool = False
-    ) -> None:
+    def __init__(self, model: DLRM, experiment: DLRMExperiment, *, num_shards: int = 0) -> None:
         """Takes the model apart into tables and dense weights.
 
         Args:
             model: what is trained.
             experiment: how.
-            compiles_parts: whether XLA compiles what lies between the layers' products, for steps
-                that it does not compile as a whole. Replicas would share what is compiled.
+            num_shards: in how many shards a batch is computed side by side, see `batch_shards`. XLA
+                compiles what lies between their products, and the layers' update. 0: neither.
         """
         tables = [table.variable for table in model.tables.tables]
         super().__init__(model, tables, experiment.optimizer)
         self._config = experiment.loss
+        self._num_shards = max(1, num_shards)
         self._join = self._look_up
-        if compiles_parts:
-            self._join = compile_in_shards(self._look_up)
+        if num_shards:
+            self._join = tf.function(self._look_up, jit_compile=True, autograph=False)
             self.apply_to_dense = tf.function(
                 self.apply_to_dense, jit_compile=True, autograph=False
             )
@@ -89,6 +88,13 @@ class DLRMStep(RowStep):
         self, part: Batch, values: Sequence[tf.Tensor]
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Returns a batch's loss, and its gradients by the gathered rows and the dense weights."""
+        shards = [self._of_shard(s, values) for s in cut_into_shards(part, self._num_shards)]
+        losses, gradients = zip(*shards, strict=True)
+        return tf.add_n(losses), [tf.add_n(sums) for sums in zip(*gradients, strict=True)]
+
+    def _of_shard(
+        self, part: Batch, values: Sequence[tf.Tensor]
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         sources = [*values, *self.dense]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(sources)

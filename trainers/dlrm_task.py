@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import tensorflow as tf
 from absl import logging
 
 from tfrec_zoo.data.clicks.click_batches import Block, ClickBatches
@@ -14,6 +13,7 @@ from tfrec_zoo.data.clicks.prepared_clicks import PreparedClicks
 from tfrec_zoo.experiments import DLRMExperiment
 from tfrec_zoo.models.dlrm import DLRM, list_stores
 from tfrec_zoo.run_folder import RunFolder
+from tfrec_zoo.trainers.batch_shards import choose_num_shards
 from tfrec_zoo.trainers.click_data import copy_description, warn_of_large_numbers
 from tfrec_zoo.trainers.click_evaluation import (
     ClickScorer,
@@ -70,13 +70,14 @@ class DLRMTask:
         def make_model() -> DLRM:
             return DLRM(experiment.model, schema, training.seed)
 
+        self._num_shards = choose_num_shards(experiment)
         with self.driver.scope():
             self.model = make_model()
             if experiment.model.click_rate_bias:
                 self.model.set_click_rate(click_rate(table))
-            self.step = DLRMStep(self.model, experiment, compiles_parts=self._compiles_parts)
+            self.step = DLRMStep(self.model, experiment, num_shards=self._num_shards)
         self._evaluated = self.driver.copy_for_evaluation(self.model, make_model)
-        self.scorer = ClickScorer(self._evaluated)
+        self.scorer = ClickScorer(self._evaluated, num_shards=max(1, self._num_shards))
         batch_size = self.driver.divide(batches.batch_size, "batch_size")
         self._batches = ClickBatches(
             table,
@@ -99,12 +100,7 @@ class DLRMTask:
     def prefers_xla(self) -> bool:
         """Whether steps are faster compiled."""
         is_bfloat16 = self.experiment.model.precision == "mixed_bfloat16"
-        return not (is_bfloat16 and multiplies_bfloat16())
-
-    @property
-    def _compiles_parts(self) -> bool:
-        is_asked = self.experiment.training.jit_compile is None and not self.prefers_xla
-        return is_asked and not tf.distribute.has_strategy()
+        return not (self._num_shards or (is_bfloat16 and multiplies_bfloat16()))
 
     def blocks(self, epoch: int, first_block: int, stream: int = 0) -> Iterator[Block]:
         """Yields the training blocks of a stream, to which they are dealt in turn."""

@@ -26,6 +26,7 @@ from tfrec_zoo.program import run_program
 from tfrec_zoo.trainers.fault_rules import MULTI_WORKER, PARAMETER_SERVER, RULES
 from tfrec_zoo.trainers.launched_job import LaunchedJob
 from tfrec_zoo.trainers.local_cluster import HOST
+from tfrec_zoo.trainers.processor import count_cores
 
 FLAGS = flags.FLAGS
 _STRATEGY_FLAG = re.compile(r"--?strategy(?:=(.*))?")
@@ -141,13 +142,6 @@ def make_environment(threads: int, num_workers: int, is_asked: bool) -> dict[str
     direct = own.get("no_grpc_proxy") or own.get("no_proxy")
     own["no_grpc_proxy"] = f"{direct},{HOST}" if direct else HOST
     return {**own, **chosen} if is_asked else {**chosen, **own}
-
-
-def count_cores() -> int:
-    """Returns how many of the cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def main() -> None:

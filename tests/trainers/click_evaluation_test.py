@@ -30,11 +30,11 @@ def make(max_values):
 
 
 @pytest.mark.parametrize("max_values", [1, 3])
-def test_scores_do_not_depend_on_the_batches(max_values):
+def test_scores_do_not_depend_on_the_batches_and_their_shards(max_values):
     model, examples = make(max_values)
     expected = model(examples.dense, examples.rows, examples.row_weights)
-    for batch_size in (10, 53, 1000):
-        found = ClickScorer(model, batch_size)(examples)
+    for batch_size, num_shards in ((10, 1), (10, 3), (53, 2), (1000, 1), (1000, 60)):
+        found = ClickScorer(model, batch_size, num_shards)(examples)
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 

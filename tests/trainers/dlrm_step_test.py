@@ -50,13 +50,13 @@ def make_experiment(**groups) -> DLRMExperiment:
 
 
 def run_steps(experiment: DLRMExperiment, compiled: str = "") -> tuple[DLRM, np.ndarray]:
-    """Trains an epoch, with `parts` or whole `steps` compiled.
+    """Trains an epoch, in `shards` or with whole `steps` compiled.
 
     Returns:
         The model and the loss sums of its steps.
     """
     model = DLRM(experiment.model, SCHEMA, seed=1)
-    step = DLRMStep(model, experiment, compiles_parts=compiled == "parts")
+    step = DLRMStep(model, experiment, num_shards=2 * (compiled == "shards"))
     batches = ClickBatches(
         make_examples(),
         SCHEMA,
@@ -164,7 +164,7 @@ CASES = [
     ("case", "compiled"),
     [
         *((case, "") for case in CASES),
-        *((case, "parts") for case in CASES[1:4]),
+        *((case, "shards") for case in CASES[1:4]),
         (CASES[1], "steps"),
         (CASES[3], "steps"),
     ],
@@ -178,7 +178,7 @@ def test_steps_are_those_of_whole_tables(case, compiled):
         np.testing.assert_allclose(variable, weight, rtol=1e-3, atol=2e-5, err_msg=variable.name)
 
 
-@pytest.mark.parametrize(("optimizer", "compiled"), [("sgd", "parts"), ("adagrad", "")])
+@pytest.mark.parametrize(("optimizer", "compiled"), [("sgd", "shards"), ("adagrad", "")])
 def test_accumulated_batches_are_one_large_batch(optimizer, compiled):
     options = {"optimizer": {"optimizer": optimizer, "learning_rate": 0.1}}
     small = make_experiment(batches={"batch_size": 4, "accumulate_steps": 2}, **options)
@@ -218,10 +218,10 @@ def test_every_weight_of_other_networks_learns(model):
         *({"optimizer": optimizer} for optimizer in OTHER_OPTIMIZERS),
     ],
 )
-def test_compiled_parts_train_as_they_do_without_xla(groups):
+def test_shards_train_as_the_whole_batch_does_without_xla(groups):
     experiment = make_experiment(**groups)
     expected, expected_losses = run_steps(experiment)
-    trained, losses = run_steps(experiment, "parts")
+    trained, losses = run_steps(experiment, "shards")
     # Where bfloat16 rounds to, a sum's order decides.
     tolerance = 2e-2 if experiment.model.precision == "mixed_bfloat16" else 1e-5
     np.testing.assert_allclose(losses, expected_losses, rtol=tolerance)

@@ -5,13 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tfrec_zoo.data.clicks.planted_clicks import PlantedClicksConfig, PlantedClickWorld
 from tfrec_zoo.experiments import DLRMExperiment
 from tfrec_zoo.trainers import dlrm_task
 from tfrec_zoo.trainers.dlrm_task import DLRMTask
-from tfrec_zoo.trainers.drivers.local import LocalDriver
 
 WORLD = PlantedClickWorld(PlantedClicksConfig(num_dense=2, value_counts=(12, 20)))
 EXPERIMENT = DLRMExperiment.from_dict(
@@ -69,30 +67,22 @@ def test_numbers_that_are_too_large_to_learn_from_are_told(caplog):
     assert [m for m in caplog.messages if f": {name} {size:.4g} on average" in m]
 
 
-class ReplicaDriver(LocalDriver):
-    def scope(self):
-        return tf.distribute.OneDeviceStrategy("CPU:0").scope()
-
-
-@pytest.mark.parametrize("driver", [LocalDriver, ReplicaDriver])
-@pytest.mark.parametrize("jit_compile", [None, True, False])
+@pytest.mark.parametrize("num_shards", [0, 2])
 @pytest.mark.parametrize("has_instructions", [True, False])
-def test_products_of_bfloat16_are_left_to_the_processor(
-    has_instructions, jit_compile, driver, monkeypatch
+def test_shards_and_products_of_bfloat16_are_not_left_to_xla(
+    has_instructions, num_shards, monkeypatch
 ):
     monkeypatch.setattr(dlrm_task, "multiplies_bfloat16", lambda: has_instructions)
+    monkeypatch.setattr(dlrm_task, "choose_num_shards", lambda experiment: num_shards)
     steps = []
     monkeypatch.setattr(
-        dlrm_task, "DLRMStep", lambda *_, **options: steps.append(options["compiles_parts"])
+        dlrm_task, "DLRMStep", lambda *_, **options: steps.append(options["num_shards"])
     )
-    training = replace(EXPERIMENT.training, jit_compile=jit_compile)
-    experiment = replace(EXPERIMENT, training=training)
-    half = replace(experiment, model=replace(EXPERIMENT.model, precision="mixed_bfloat16"))
-    examples = WORLD.sample(300, 1)
-    tasks = [DLRMTask(e, WORLD.schema, examples, driver=driver()) for e in (experiment, half)]
-    assert [task.prefers_xla for task in tasks] == [True, not has_instructions]
-    compiles_parts = has_instructions and jit_compile is None and driver is LocalDriver
-    assert steps == [False, compiles_parts]
+    half = replace(EXPERIMENT, model=replace(EXPERIMENT.model, precision="mixed_bfloat16"))
+    tasks = [DLRMTask(e, WORLD.schema, WORLD.sample(300, 1)) for e in (EXPERIMENT, half)]
+    assert steps == [num_shards, num_shards]
+    of_half = not num_shards and not has_instructions
+    assert [task.prefers_xla for task in tasks] == [not num_shards, of_half]
 
 
 def test_tables_are_redrawn_between_epochs_and_layers_are_not():

@@ -15,6 +15,7 @@ from tfrec_zoo.data.tables.table_spec import load_table_spec
 from tfrec_zoo.export.restore import restore_run
 from tfrec_zoo.metrics.clicks import click_metrics
 from tfrec_zoo.run_folder import RunFolder
+from tfrec_zoo.trainers import batch_shards
 from tfrec_zoo.trainers.click_evaluation import ClickScorer
 from tfrec_zoo.vocabulary import Vocabulary
 
@@ -99,6 +100,15 @@ def test_training_stops_where_the_target_is_reached(click_arguments, tmp_path):
     lines = RunFolder(run).load_metrics_log()
     assert lines[-1]["validation/auc"] >= 0.5
     assert all(line["validation/auc"] < 0.5 for line in lines[:-1])
+
+
+def test_threads_are_left_to_the_shards(click_arguments, tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr(batch_shards, "choose_num_shards", lambda experiment: 2)
+    monkeypatch.setattr(batch_shards, "leave_threads_to_shards", found.append)
+    arguments = [*click_arguments, "--max_steps=1", f"--run_dir={tmp_path / 'run'}"]
+    assert tiny_click_runs.run_trainer(*arguments) == 0
+    assert found == [2]
 
 
 def test_a_warm_start_keeps_what_both_runs_know(click_logs, finished_click_run, tmp_path):
