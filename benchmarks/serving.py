@@ -5,8 +5,9 @@
 
 Without --export a GRU4Rec and a DLRM with random weights are exported first, in every format whose
 package is there. The peers of GRU4Rec have random weights of --items and --hidden: a Keras model
-with a GRU and a dense layer of scores (`recommend_rows`), and the retrieval of TensorFlow
-Recommenders, `BruteForce`, with the same GRU as its query model (`recommend`).
+with a GRU and a dense layer of scores (`recommend_rows`), the same in ONNX Runtime, and the
+retrieval of TensorFlow Recommenders, `BruteForce`, with the same GRU as its query model
+(`recommend`).
 
 The sides take turns, each in a fresh process with --threads threads, and are asked the same. Times
 are those from arrays to arrays in Python. A SavedModel is asked in a `session`, which is how

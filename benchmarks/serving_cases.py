@@ -91,7 +91,10 @@ def _list_cases(path: Path, others: list[Path], peers: Path | None, clicks: list
         if peers is not None and program == "gru4rec":
             name = {"recommend_rows": "keras_gru", "recommend": "tfrs_brute_force"}.get(signature)
             if name and (peers / name).exists():
-                sides += _list_tensorflow(name.replace("_", " "), peers / name / "1")
+                side = name.replace("_", " ")
+                sides += _list_tensorflow(side, peers / name / "1")
+                if (file := peers / name / f"{signature}.onnx").exists():
+                    sides.append(Side(f"{side} onnx", "onnx", file))
         yield Case(program, signature, draw_requests(inputs, path, clicks), sides)
 
 

@@ -4,9 +4,10 @@
 
 writes beneath FOLDER `gru4rec/<format>` and `dlrm/<format>`, exports with random weights, and
 SavedModels of the peers: `keras_gru/1`, `tf_keras.layers.GRU` with a dense layer of scores as
-`tf.saved_model.save` writes it, and `tfrs_brute_force/1`, the retrieval of TensorFlow Recommenders
-with the same network as the query model. Files of LiteRT have fixed shapes, one for each number of
-clicks: `gru4rec/tflite_<clicks>`. A format whose package is missing is left out.
+`tf.saved_model.save` writes it, beside `keras_gru/recommend_rows.onnx`, the same by tf2onnx, and
+`tfrs_brute_force/1`, the retrieval of TensorFlow Recommenders with the same network as the query
+model. Files of LiteRT have fixed shapes, one for each number of clicks: `gru4rec/tflite_<clicks>`.
+A format whose package is missing is left out.
 """
 
 import os
@@ -89,17 +90,26 @@ def make_network(num_rows: int, hidden: int) -> tf_keras.Sequential:
 
 
 def export_keras(folder: Path, num_items: int, hidden: int) -> None:
-    """Writes the plain Keras model."""
+    """Writes the plain Keras model, as a SavedModel and for ONNX Runtime."""
     rows = tf_keras.Input([None], dtype=tf.int32)
     vectors = make_network(num_items + 1, hidden)(rows)
     model = tf_keras.Model(rows, tf_keras.layers.Dense(num_items + 1)(vectors))
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32, "session_rows")])
+    inputs = [tf.TensorSpec([None, None], tf.int32, "session_rows")]
+
+    @tf.function(input_signature=inputs)
     def recommend_rows(session_rows: tf.Tensor) -> dict[str, tf.Tensor]:
         scores, best = tf.math.top_k(model(session_rows), K)
         return {"rows": best, "scores": scores}
 
     tf.saved_model.save(model, str(folder / "1"), signatures={"recommend_rows": recommend_rows})
+    try:
+        import tf2onnx
+    except ImportError as error:
+        print(f"keras_gru for ONNX Runtime is left out: {error}", file=sys.stderr)
+        return
+    path = str(folder / "recommend_rows.onnx")
+    tf2onnx.convert.from_function(recommend_rows, inputs, output_path=path)
 
 
 def export_tfrs(folder: Path, restored: RestoredGRU4Rec, hidden: int) -> None:
