@@ -1,6 +1,6 @@
 """One training step of DLRM: from a batch of examples to updated rows and weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 
@@ -35,12 +35,13 @@ class DLRMStep(RowStep):
         tables = [table.variable for table in model.tables.tables]
         super().__init__(model, tables, experiment.optimizer)
         self._config = experiment.loss
-        self._num_shards = max(1, num_shards)
+        self._is_in_shards, self._num_shards = num_shards > 0, max(1, num_shards)
         self._join = self._look_up
-        if num_shards:
-            self._join = tf.function(self._look_up, jit_compile=True, autograph=False)
-            self.apply_to_dense = tf.function(
-                self.apply_to_dense, jit_compile=True, autograph=False
+        if self._is_in_shards:
+            self._join = _compile(self._look_up)
+            self._average_rows = _compile(lambda *sums: self.average(*sums)[0])
+            self._move_layers = _compile(
+                lambda step, *sums: self.optimizer.move_dense(self.average(*sums)[1], step)
             )
 
     def differentiate(self, batch: Batch, states: tuple, values: Sequence[tf.Tensor]) -> Gradients:
@@ -66,6 +67,19 @@ class DLRMStep(RowStep):
             parallel_iterations=1,
         )
         return Gradients(loss, count, gradients, states)
+
+    def apply_to_dense(
+        self, gradients: Sequence[tf.Tensor], count: tf.Tensor
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Takes the first half of a step, see `RowStep`.
+
+        Shards have it compiled in two parts, so that tables do not wait for the layers.
+        """
+        if not self._is_in_shards:
+            return super().apply_to_dense(gradients, count)
+        step = self.optimizer.count_step()
+        self._move_layers(step, gradients, count)
+        return self._average_rows(gradients, count), step
 
     def _look_up(
         self, values: Sequence[tf.Tensor], examples: Mapping[str, tf.Tensor]
@@ -112,3 +126,7 @@ class DLRMStep(RowStep):
             )
             loss = tf.reduce_sum(losses * part["weights"])
         return loss, take_gradients(tape, loss, sources)
+
+
+def _compile(function: Callable) -> Callable:
+    return tf.function(function, jit_compile=True, autograph=False)

@@ -113,10 +113,24 @@ class RowStep(tf.Module):
         Returns:
             What the rows of each table are moved by, float [U, W], and the number of the step.
         """
+        step = self.optimizer.count_step()
+        of_tables, of_dense = self.average(gradients, count)
+        self.optimizer.move_dense(of_dense, step)
+        return of_tables, step
+
+    def average(
+        self, gradients: Sequence[tf.Tensor], count: tf.Tensor
+    ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        """Returns the clipped mean gradients of the rows of each table, and of the dense weights.
+
+        Args:
+            gradients: sums over the batch's examples, see `Gradients`.
+            count: what they are divided by.
+        """
         # Not a division, whose quotients XLA would write to memory where a rule needs them twice.
         share = 1.0 / tf.maximum(count, 1.0)
         means = [gradient * share for gradient in gradients]
-        return self.optimizer.move_dense(means[: len(self.tables)], means[len(self.tables) :])
+        return self.optimizer.clip(means[: len(self.tables)], means[len(self.tables) :])
 
     def apply_to_tables(
         self,

@@ -35,7 +35,9 @@ def make_problem(**options):
 
 
 def apply(optimizer, of_tables, of_dense):
-    moved, step = optimizer.move_dense([given.gradient for given in of_tables], of_dense)
+    step = optimizer.count_step()
+    moved, of_dense = optimizer.clip([given.gradient for given in of_tables], of_dense)
+    optimizer.move_dense(of_dense, step)
     pairs = zip(of_tables, moved, strict=True)
     optimizer.move_tables([given._replace(gradient=gradient) for given, gradient in pairs], step)
 

@@ -29,7 +29,8 @@ class RowGradient(NamedTuple):
 class _Optimizer(tf.Module):
     """What the optimizers share: their variables and the count of steps.
 
-    A step is `move_dense` and then `move_tables`, which may be done by different devices.
+    A step is `count_step`, `clip`, `move_dense` and `move_tables`. The last two may be done by
+    different devices, or side by side.
     """
 
     def __init__(
@@ -80,25 +81,23 @@ class _Optimizer(tf.Module):
         """Takes what is kept of tables back to its start."""
         raise NotImplementedError
 
-    def move_dense(
+    def count_step(self) -> tf.Tensor:
+        """Begins a step, and returns its number, int64 []."""
+        return own_copy(self.step).assign_add(1)
+
+    def clip(
         self, of_tables: Sequence[tf.Tensor], of_dense: Sequence[tf.Tensor]
-    ) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """Begins a step: counts it, clips all gradients together and moves the dense variables.
-
-        Returns:
-            The clipped gradients of the tables' rows and the number of the step, int64 [].
-        """
-        step = own_copy(self.step).assign_add(1)
+    ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        """Returns the gradients of the tables' rows and of dense variables, clipped together."""
         gradients = clip([*of_tables, *of_dense], self.config.clip_norm)
-        self._move_dense(gradients[len(of_tables) :], step)
-        return gradients[: len(of_tables)], step
+        return gradients[: len(of_tables)], gradients[len(of_tables) :]
 
-    def move_tables(self, table_gradients: Sequence[RowGradient], step: tf.Tensor) -> None:
-        """Ends the step: moves the rows of all tables by clipped gradients."""
+    def move_dense(self, gradients: Sequence[tf.Tensor], step: tf.Tensor) -> None:
+        """Moves the dense variables by clipped gradients."""
         raise NotImplementedError
 
-    def _move_dense(self, gradients: Sequence[tf.Tensor], step: tf.Tensor) -> None:
-        """Moves the dense variables by clipped gradients."""
+    def move_tables(self, table_gradients: Sequence[RowGradient], step: tf.Tensor) -> None:
+        """Moves the rows of all tables by clipped gradients."""
         raise NotImplementedError
 
 
@@ -135,14 +134,15 @@ class RowSparseOptimizer(_Optimizer):
             ]
 
     def move_tables(self, table_gradients: Sequence[RowGradient], step: tf.Tensor) -> None:
-        """Ends the step: moves the rows of all tables by clipped gradients."""
+        """Moves the rows of all tables by clipped gradients."""
         _, rate = learning_rates(self.config, step)
         for table, slots, given in zip(
             self._tables, self.table_slots, table_gradients, strict=True
         ):
             self._move_rows(table, slots, given, rate, step)
 
-    def _move_dense(self, gradients: Sequence[tf.Tensor], step: tf.Tensor) -> None:
+    def move_dense(self, gradients: Sequence[tf.Tensor], step: tf.Tensor) -> None:
+        """Moves the dense variables by clipped gradients."""
         rate, _ = learning_rates(self.config, step)
         for variable, slots, gradient in zip(self._dense, self.dense_slots, gradients, strict=True):
             self._move_whole(variable, slots, gradient, rate, step)
@@ -197,7 +197,7 @@ class KerasOptimizer(_Optimizer):
         return (*super().variables, *slots)
 
     def move_tables(self, table_gradients: Sequence[RowGradient], step: tf.Tensor) -> None:
-        """Ends the step: moves the rows of all tables by clipped gradients."""
+        """Moves the rows of all tables by clipped gradients."""
         _, rate = learning_rates(self.config, step)
         self.table_optimizer.learning_rate.assign(rate)
         slices = [
@@ -206,7 +206,8 @@ class KerasOptimizer(_Optimizer):
         ]
         self.table_optimizer.apply_gradients(zip(slices, self._tables, strict=True))
 
-    def _move_dense(self, gradients: Sequence[tf.Tensor], step: tf.Tensor) -> None:
+    def move_dense(self, gradients: Sequence[tf.Tensor], step: tf.Tensor) -> None:
+        """Moves the dense variables by clipped gradients."""
         rate, _ = learning_rates(self.config, step)
         self.dense_optimizer.learning_rate.assign(rate)
         self.dense_optimizer.apply_gradients(zip(gradients, self._dense, strict=True))
