@@ -4,6 +4,7 @@ A core that computes a shard from its lookups to its gradients waits for the oth
 Where they share each product instead, they wait for each other in each, and for a thread to wake.
 """
 
+import contextlib
 from collections.abc import Mapping
 
 import tensorflow as tf
@@ -54,8 +55,11 @@ def cut_into_shards(
 def leave_threads_to_shards(num_shards: int) -> None:
     """Lets each operation run on one thread, if there is a shard for each of them.
 
-    To be called before TensorFlow has started its threads.
+    Where TensorFlow has started its threads already, for something else that this process does, the
+    shards run on these.
     """
-    if num_shards == count_threads():
+    if num_shards != count_threads():
+        return
+    with contextlib.suppress(RuntimeError):
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(num_shards)

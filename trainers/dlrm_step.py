@@ -35,9 +35,9 @@ class DLRMStep(RowStep):
         tables = [table.variable for table in model.tables.tables]
         super().__init__(model, tables, experiment.optimizer)
         self._config = experiment.loss
-        self._is_in_shards, self._num_shards = num_shards > 0, max(1, num_shards)
+        self._num_shards = num_shards
         self._join = self._look_up
-        if self._is_in_shards:
+        if num_shards:
             self._join = _compile(self._look_up)
             self._average_rows = _compile(lambda *sums: self.average(*sums)[0])
             self._move_layers = _compile(
@@ -75,7 +75,7 @@ class DLRMStep(RowStep):
 
         Shards have it compiled in two parts, so that tables do not wait for the layers.
         """
-        if not self._is_in_shards:
+        if not self._num_shards:
             return super().apply_to_dense(gradients, count)
         step = self.optimizer.count_step()
         self._move_layers(step, gradients, count)
@@ -102,7 +102,8 @@ class DLRMStep(RowStep):
         self, part: Batch, values: Sequence[tf.Tensor]
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Returns a batch's loss, and its gradients by the gathered rows and the dense weights."""
-        shards = [self._of_shard(s, values) for s in cut_into_shards(part, self._num_shards)]
+        shards = cut_into_shards(part, self._num_shards or 1)
+        shards = [self._of_shard(shard, values) for shard in shards]
         losses, gradients = zip(*shards, strict=True)
         return tf.add_n(losses), [tf.add_n(sums) for sums in zip(*gradients, strict=True)]
 

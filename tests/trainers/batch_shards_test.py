@@ -12,6 +12,7 @@ from tfrec_zoo.trainers.batch_shards import (
     divide_among_threads,
     leave_threads_to_shards,
 )
+from tfrec_zoo.trainers.processor import count_threads
 
 
 @pytest.fixture
@@ -87,3 +88,10 @@ def test_shards_are_the_batch_in_its_order():
 def test_operations_have_a_thread_each_where_shards_occupy_all(num_shards, expected, processor):
     leave_threads_to_shards(num_shards)
     assert processor == expected
+
+
+def test_threads_that_run_already_stay_as_they_are():
+    assert tf.constant(1.0) + 1.0 == 2.0
+    before = tf.config.threading.get_intra_op_parallelism_threads()
+    leave_threads_to_shards(count_threads())
+    assert tf.config.threading.get_intra_op_parallelism_threads() == before
