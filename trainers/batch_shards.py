@@ -53,12 +53,12 @@ def cut_into_shards(
 
 
 def leave_threads_to_shards(num_shards: int) -> None:
-    """Lets each operation run on one thread, if there is a shard for each of them.
+    """Lets each operation run on one thread, if the shards occupy most of the threads.
 
-    Where TensorFlow has started its threads already, for something else that this process does, the
-    shards run on these.
+    With few shards an operation needs several. Where TensorFlow has started its threads already, for
+    something else that this process does, the shards run on these.
     """
-    if num_shards != count_threads():
+    if 2 * num_shards <= count_threads():
         return
     with contextlib.suppress(RuntimeError):
         tf.config.threading.set_intra_op_parallelism_threads(1)

@@ -83,9 +83,10 @@ def test_shards_are_the_batch_in_its_order():
 
 
 @pytest.mark.parametrize(
-    ("num_shards", "expected"), [(4, [("intra", 1), ("inter", 4)]), (2, []), (0, [])]
+    ("num_shards", "expected"),
+    [(4, [("intra", 1), ("inter", 4)]), (3, [("intra", 1), ("inter", 3)]), (2, []), (0, [])],
 )
-def test_operations_have_a_thread_each_where_shards_occupy_all(num_shards, expected, processor):
+def test_operations_have_a_thread_each_where_shards_occupy_most(num_shards, expected, processor):
     leave_threads_to_shards(num_shards)
     assert processor == expected
 
