@@ -55,8 +55,8 @@ def cut_into_shards(
 def leave_threads_to_shards(num_shards: int) -> None:
     """Lets each operation run on one thread, if the shards occupy most of the threads.
 
-    With few shards an operation needs several. Where TensorFlow has started its threads already, for
-    something else that this process does, the shards run on these.
+    With few shards an operation needs several. Where TensorFlow has started its threads already,
+    for something else that this process does, the shards run on these.
     """
     if 2 * num_shards <= count_threads():
         return
