@@ -77,7 +77,7 @@ class DLRMTask:
                 self.model.set_click_rate(click_rate(table))
             self.step = DLRMStep(self.model, experiment, num_shards=self._num_shards)
         self._evaluated = self.driver.copy_for_evaluation(self.model, make_model)
-        self.scorer = ClickScorer(self._evaluated, num_shards=max(1, self._num_shards))
+        self.scorer = ClickScorer(self._evaluated, num_shards=self._num_shards or 1)
         batch_size = self.driver.divide(batches.batch_size, "batch_size")
         self._batches = ClickBatches(
             table,

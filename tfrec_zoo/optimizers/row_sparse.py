@@ -88,8 +88,13 @@ class _Optimizer(tf.Module):
     def clip(
         self, of_tables: Sequence[tf.Tensor], of_dense: Sequence[tf.Tensor]
     ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-        """Returns the gradients of the tables' rows and of dense variables, clipped together."""
-        gradients = clip([*of_tables, *of_dense], self.config.clip_norm)
+        """Returns the gradients of the tables' rows and of dense variables.
+
+        They are scaled down together, so that their global norm is at most `clip_norm` (0: any).
+        """
+        gradients = [*of_tables, *of_dense]
+        if self.config.clip_norm:
+            gradients, _ = tf.clip_by_global_norm(gradients, self.config.clip_norm)
         return gradients[: len(of_tables)], gradients[len(of_tables) :]
 
     def move_dense(self, gradients: Sequence[tf.Tensor], step: tf.Tensor) -> None:
@@ -235,8 +240,3 @@ def learning_rates(config: OptimizerConfig, step: tf.Tensor) -> tuple[tf.Tensor,
     table_rate = config.embedding_learning_rate or config.learning_rate
     table_scale = scale if config.embedding_schedule else 1.0
     return config.learning_rate * scale, tf.convert_to_tensor(table_rate * table_scale)
-
-
-def clip(gradients: list[tf.Tensor], clip_norm: float) -> list[tf.Tensor]:
-    """Scales gradients down together, so that their global norm is at most `clip_norm` (0: any)."""
-    return tf.clip_by_global_norm(gradients, clip_norm)[0] if clip_norm else gradients
