@@ -17,8 +17,17 @@ def count_cores() -> int:
 
 
 def count_threads() -> int:
-    """Returns on how many threads TensorFlow computes: as the environment says, or one a core."""
-    return int(os.environ.get("TF_NUM_INTRAOP_THREADS") or 0) or count_cores()
+    """Returns on how many threads TensorFlow computes: as the environment says, or one a core.
+
+    Raises:
+        ValueError: the environment says no number.
+    """
+    asked = os.environ.get("TF_NUM_INTRAOP_THREADS") or "0"
+    if not asked.isdecimal():
+        raise ValueError(
+            f"TF_NUM_INTRAOP_THREADS={asked} is no number of threads: set one, or 0 for all cores"
+        )
+    return int(asked) or count_cores()
 
 
 def multiplies_bfloat16(cpuinfo: str = _CPUINFO) -> bool:

@@ -48,3 +48,10 @@ def test_there_is_a_thread_a_core_if_the_environment_says_no_other(monkeypatch):
     assert 1 <= count_threads() == count_cores() <= os.cpu_count()
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "17")
     assert count_threads() == 17
+
+
+@pytest.mark.parametrize("asked", ["all", "-1"])
+def test_what_is_no_number_of_threads_is_refused(asked, monkeypatch):
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", asked)
+    with pytest.raises(ValueError, match=f"TF_NUM_INTRAOP_THREADS={asked} is no number"):
+        count_threads()
