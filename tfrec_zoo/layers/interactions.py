@@ -3,6 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
+# Vectors of zeros fill their number up to a multiple of this: XLA takes 0.7 times as long for the
+# gradient's sums over 28 of them as for sums over 27.
+_GROUP = 4
+
 
 def dot_interaction(vectors: tf.Tensor, self_interaction: bool = False) -> tf.Tensor:
     """Returns the dot products of all pairs of feature vectors, float [B, P].
@@ -18,9 +22,10 @@ def dot_interaction(vectors: tf.Tensor, self_interaction: bool = False) -> tf.Te
         vectors: float [B, F, D], F static.
         self_interaction: whether a vector meets itself.
     """
-    num_features = vectors.shape[1]
-    rows, columns = np.tril_indices(num_features, 0 if self_interaction else -1)
+    rows, columns = np.tril_indices(vectors.shape[1], 0 if self_interaction else -1)
     num_pairs = len(rows)
+    vectors = tf.pad(vectors, [[0, 0], [0, -vectors.shape[1] % _GROUP], [0, 0]])
+    num_features = vectors.shape[1]
     # Where each (i, j) of the square finds its pair; the others a column of zeros behind them.
     pair_of = np.full((num_features, num_features), num_pairs)
     pair_of[rows, columns] = pair_of[columns, rows] = np.arange(num_pairs)
