@@ -76,6 +76,31 @@ def test_the_gradient_of_a_bias_in_bfloat16_is_the_sum_over_the_batch():
     np.testing.assert_allclose(of_first, upstream.sum(axis=0), rtol=0.02, atol=0.02)
 
 
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_zeros_behind_the_inputs_change_nothing(precision):
+    mlp = MLP(5, (7, 3), precision=precision)
+    kernel = mlp.layers[0].kernel
+    results = []
+    for num_zeros in (0, 11):
+        with tf.GradientTape() as tape:
+            outputs = mlp(np.pad(INPUTS, [(0, 0), (0, num_zeros)]))
+        results.append((outputs, tape.gradient(outputs, kernel)))
+    for exact, padded in zip(*results, strict=True):
+        np.testing.assert_allclose(padded, exact, rtol=1e-5, atol=1e-6)
+
+
+def test_layers_for_xla_learn_the_same():
+    mlps = [MLP(5, (256, 3, 1), is_last_linear=True, seed=3) for _ in range(2)]
+    mlps[1].prepare_for_xla()
+    gradients = []
+    for mlp in mlps:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.square(mlp(INPUTS)))
+        gradients.append(tape.gradient(loss, mlp.trainable_variables))
+    for plain, compiled in zip(*gradients, strict=True):
+        np.testing.assert_allclose(compiled, plain, rtol=1e-5, atol=1e-5)
+
+
 def test_dropout_drops_by_the_given_numbers():
     mlp = MLP(5, (7, 4, 3), dropout_rate=0.25, is_last_linear=True)
     assert mlp.noise_width == 7 + 4

@@ -152,3 +152,17 @@ def test_names_of_peers_are_understood():
         {"arch_sparse_feature_size": 8, "bottom_mlp": [8], "arch_interaction_op": "dcn"}
     )
     assert (config.embedding_dim, config.interaction) == (8, "cross")
+
+
+@pytest.mark.parametrize("interaction", ["dot", "cat", "cross"])
+def test_aligned_columns_end_in_zeros_and_change_no_logit(interaction):
+    model = make_model(interaction=interaction)
+    bottom, pooled = model.encode_dense(INPUTS), model.tables(ROWS, tf.constant(WEIGHTS))
+    exact, aligned = (model.join(bottom, pooled.vectors, number) for number in (1, 32))
+    width = exact.shape[1]
+    # Cross layers multiply columns by each other, and have no weights for more.
+    assert aligned.shape[1] == (width if interaction == "cross" else 32)
+    np.testing.assert_array_equal(aligned[:, :width], exact)
+    assert not aligned[:, width:].numpy().any()
+    logits = [model.predict_joined(joined, None) for joined in (exact, aligned)]
+    np.testing.assert_allclose(*logits, rtol=1e-5, atol=1e-6)

@@ -7,6 +7,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfrec_zoo.layers.dropout import dropout
+from tfrec_zoo.layers.xla_product import multiply
 
 
 class MLP(tf_keras.layers.Layer):
@@ -58,11 +59,17 @@ class MLP(tf_keras.layers.Layer):
         self.noise_width = sum(units[:-1]) if dropout_rate else 0
         self.built = True
 
+    def prepare_for_xla(self) -> None:
+        """Has gradients taken by the products that XLA is fast at; other compilers are not."""
+        for layer in self.layers:
+            if layer.compute_dtype == "float32":
+                layer.multiply = multiply
+
     def call(self, inputs: tf.Tensor, noise: tf.Tensor | None = None) -> tf.Tensor:
         """Returns float32 [B, units of the last layer].
 
         Args:
-            inputs: float [B, input_dim].
+            inputs: float [B, input_dim]; further columns have to be zeros.
             noise: uint16 [B, noise_width], random numbers for the dropout; None: no dropout.
         """
         values, start = inputs, 0
@@ -76,14 +83,33 @@ class MLP(tf_keras.layers.Layer):
 
 
 class _Dense(tf_keras.layers.Dense):
-    """Keras' layer, which in bfloat16 finds the gradient of its bias in another way."""
+    """Keras' layer, with other ways to multiply, and to find the gradient of a bias.
+
+    Attributes:
+        multiply: returns the product of inputs and kernel.
+    """
+
+    def __init__(self, units: int, activation: str, **options) -> None:
+        """Takes what Keras' layer does."""
+        super().__init__(units, activation, **options)
+        self.multiply = tf.matmul
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Makes the weights; inputs may be wider than these."""
+        super().build(input_shape)
+        self.input_spec = None
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Returns `act(x W + b)` in the type of the layer's policy."""
-        if self.compute_dtype != "bfloat16":
-            return super().call(inputs)
-        products = tf.matmul(inputs, self.kernel)
-        return self.activation(add_bias(products, tf.convert_to_tensor(self.bias)))
+        """Returns `act(x W + b)` in the type of the layer's policy.
+
+        W has rows of zeros for columns of `x` behind those that it was built for.
+        """
+        kernel, bias = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
+        num_zeros = inputs.shape[-1] - kernel.shape[0]
+        if num_zeros:
+            kernel = tf.pad(kernel, [[0, num_zeros], [0, 0]])
+        add = add_bias if self.compute_dtype == "bfloat16" else tf.nn.bias_add
+        return self.activation(add(self.multiply(inputs, kernel), bias))
 
 
 @tf.custom_gradient

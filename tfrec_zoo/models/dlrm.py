@@ -103,6 +103,11 @@ class DLRM(tf_keras.Model):
         """Random numbers that dropout takes for an example."""
         return self.top.noise_width
 
+    def prepare_for_xla(self) -> None:
+        """Has the gradients of layers taken by the products that XLA is fast at."""
+        for mlp in filter(None, (self.bottom, self.top)):
+            mlp.prepare_for_xla()
+
     def set_click_rate(self, rate: float) -> None:
         """Sets the logit's bias to the log-odds of `rate`, which is cut off near 0 and 1."""
         rate = min(max(rate, _SMALLEST_RATE), 1.0 - _SMALLEST_RATE)
@@ -137,12 +142,13 @@ class DLRM(tf_keras.Model):
         """Returns x float [B, D] of numbers float [B, Dn]; None without dense features."""
         return None if self.bottom is None else self.bottom(dense)
 
-    def join(self, bottom: tf.Tensor | None, vectors: tf.Tensor) -> tf.Tensor:
+    def join(self, bottom: tf.Tensor | None, vectors: tf.Tensor, alignment: int = 1) -> tf.Tensor:
         """Returns what comes before the layers on top: R, with `cross` before the cross layers.
 
         Args:
             bottom: x, of `encode_dense`.
             vectors: e, float [B, F, D].
+            alignment: of what R has a multiple of columns, the last ones zeros.
         """
         if bottom is not None:
             vectors = tf.concat([bottom[:, None], vectors], axis=1)
@@ -153,7 +159,9 @@ class DLRM(tf_keras.Model):
             parts.append(bottom)
         if self.config.has_products:
             parts.append(dot_interaction(vectors, self.config.self_interaction))
-        return parts[0] if len(parts) == 1 else tf.concat(parts, axis=1)
+        joined = parts[0] if len(parts) == 1 else tf.concat(parts, axis=1)
+        num_zeros = 0 if self.cross else -joined.shape[1] % alignment
+        return tf.pad(joined, [[0, 0], [0, num_zeros]]) if num_zeros else joined
 
     def predict_joined(
         self, joined: tf.Tensor, first_order: tf.Tensor | None, noise: tf.Tensor | None = None
