@@ -58,8 +58,6 @@ class DLRMStep(RowStep):
         num_parts = parts["labels"].shape[0]
         if num_parts == 1:
             loss, gradients = self._of_batch({n: a[0] for n, a in parts.items()}, values)
-            if not self._num_shards:
-                count = _know_after(count, gradients)
             return Gradients(loss, count, gradients, states)
 
         def add(index: tf.Tensor, loss: tf.Tensor, sums: list[tf.Tensor]) -> tuple:
@@ -136,16 +134,6 @@ class DLRMStep(RowStep):
             )
             loss = tf.reduce_sum(losses * part["weights"])
         return loss, take_gradients(tape, loss, sources)
-
-
-def _know_after(count: tf.Tensor, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Returns `count`, which the weights' update needs, as something that needs all gradients.
-
-    XLA writes weights over the old ones if it knows from the data that nobody reads these later.
-    Otherwise it begins each step by copying them, which took a twentieth of the time.
-    """
-    samples = [tf.reduce_sum(tf.abs(tf.reshape(gradient, [-1])[:1])) for gradient in gradients]
-    return count + tf.minimum(tf.add_n(samples), 0.0)
 
 
 def _compile(function: Callable) -> Callable:

@@ -127,10 +127,13 @@ class RowStep(tf.Module):
             gradients: sums over the batch's examples, see `Gradients`.
             count: what they are divided by.
         """
+        num_tables = len(self.tables)
         # Not a division, whose quotients XLA would write to memory where a rule needs them twice.
         share = 1.0 / tf.maximum(count, 1.0)
-        means = [gradient * share for gradient in gradients]
-        return self.optimizer.clip(means[: len(self.tables)], means[len(self.tables) :])
+        late_share = share + _zero_after(gradients[:num_tables])
+        of_tables = [gradient * share for gradient in gradients[:num_tables]]
+        of_dense = [gradient * late_share for gradient in gradients[num_tables:]]
+        return self.optimizer.clip(of_tables, of_dense)
 
     def apply_to_tables(
         self,
@@ -150,6 +153,17 @@ class RowStep(tf.Module):
     def table_variables(self, number: int) -> list[tf.Variable]:
         """Returns a table, and what the optimizer keeps of its rows."""
         return [self.tables[number], *self.optimizer.slots_of_table(number)]
+
+
+def _zero_after(gradients: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Returns 0, as something that XLA does not know before it knows the gradients of tables.
+
+    What it is added to becomes the last thing of a step. Otherwise XLA moves weights as soon as
+    their gradient is there, between the products that still read them, and copies them first:
+    GRU4Rec's step of 100 units took 1.2 times as long.
+    """
+    samples = [tf.reduce_sum(tf.abs(tf.reshape(gradient, [-1])[:1])) for gradient in gradients]
+    return tf.minimum(tf.add_n([tf.constant(0.0), *samples]), 0.0)
 
 
 @tf.custom_gradient

@@ -1,5 +1,7 @@
 """Whole training steps, weights and accumulators, against NumPy in float64 and its gradients."""
 
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -152,6 +154,20 @@ def test_a_compiled_block_is_that_of_the_oracle(name):
     np.testing.assert_allclose(losses[: len(wanted)], wanted, rtol=1e-3)
     assert int(num_events) == block["is_valid"].sum()
     assert_equal(step, oracle)
+
+
+def test_xla_copies_no_kernel_of_a_step():
+    experiment = make_experiment(model={"hidden_dims": [5, 4]})
+    step = make_step(experiment)
+    run = make_block_runner(step, jit_compile=True)
+    (block,) = list_blocks(experiment)
+    states = step.model.initial_state(NUM_LANES)
+    program = run.experimental_get_compiler_ir(to_tensors(block), states)("optimized_hlo")
+    copied = set(re.findall(r"f32\[([0-9,]+)\]\S* copy\(", program))
+    kernels = {
+        ",".join(map(str, weights.shape)) for weights in step.dense if weights.shape.rank > 1
+    }
+    assert kernels and not copied & kernels, copied
 
 
 @pytest.mark.parametrize("model", [{}, UNTIED])
