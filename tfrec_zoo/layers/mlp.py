@@ -60,7 +60,7 @@ class MLP(tf_keras.layers.Layer):
         self.built = True
 
     def prepare_for_xla(self) -> None:
-        """Has gradients taken by the products that XLA is fast at; other compilers are not."""
+        """Has kernels' gradients found in ways that are fast in XLA, and slower without it."""
         for layer in self.layers:
             if layer.compute_dtype == "float32":
                 layer.multiply = multiply
@@ -69,7 +69,7 @@ class MLP(tf_keras.layers.Layer):
         """Returns float32 [B, units of the last layer].
 
         Args:
-            inputs: float [B, input_dim]; further columns have to be zeros.
+            inputs: float [B, input_dim], or wider by columns of zeros.
             noise: uint16 [B, noise_width], random numbers for the dropout; None: no dropout.
         """
         values, start = inputs, 0
@@ -102,7 +102,7 @@ class _Dense(tf_keras.layers.Dense):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Returns `act(x W + b)` in the type of the layer's policy.
 
-        W has rows of zeros for columns of `x` behind those that it was built for.
+        Where `x` is wider than the layer was built for, W ends in rows of zeros.
         """
         kernel, bias = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
         num_zeros = inputs.shape[-1] - kernel.shape[0]
