@@ -1,11 +1,12 @@
-"""How fast DLRM could be trained here at most: the matrix products of a step, and nothing else.
+"""What of DLRM's training is matrix products: those of a step, and nothing else.
 
     python benchmarks/dlrm_products.py
 
 The layers of dlrm.py, forward and backward, with what stands between two products (the activation,
 and the weights' own step), in one loop that XLA compiles, as the zoo compiles its steps. There are
 no tables, no interaction, no loss and no input, so that what is left out is what a step costs
-beyond its arithmetic.
+beyond its arithmetic. The zoo's own steps take some of the products in faster ways
+(`tfrec_zoo/layers/xla_product.py`).
 """
 
 import statistics

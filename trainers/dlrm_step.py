@@ -41,9 +41,9 @@ class DLRMStep(RowStep):
         self._num_shards = num_shards
         self._alignment = 1
         self._join = self._look_up
-        if not num_shards:
+        if not num_shards and experiment.training.jit_compile is not False:
             model.prepare_for_xla()
-        else:
+        if num_shards:
             self._alignment = _ALIGNMENT if experiment.model.precision == "float32" else 1
             self._join = _compile(self._look_up)
             self._average_rows = _compile(lambda *sums: self.average(*sums)[0])
