@@ -107,7 +107,9 @@ def list_click_flags(folder: Path) -> list[str]:
     (folder / "clicks").mkdir()
     logs = tiny_click_runs.write_logs(folder / "clicks")
     flags = [f"--{name}={logs[name]}" for name in ("train", "validation", "test", "columns")]
-    return [*flags, "--accumulate_steps=2", "--optimizer=adam", "--embedding_optimizer=adagrad"]
+    flags = [*flags, "--accumulate_steps=2", "--optimizer=adam", "--embedding_optimizer=adagrad"]
+    # At five times that, losses of two workers depend on how old the weights are that each reads.
+    return [*flags, "--learning_rate=0.02"]
 
 
 def list_news_flags(folder: Path) -> list[str]:
