@@ -89,9 +89,10 @@ def test_zeros_behind_the_inputs_change_nothing(precision):
         np.testing.assert_allclose(padded, exact, rtol=1e-5, atol=1e-6)
 
 
-def test_layers_for_xla_learn_the_same():
+@pytest.mark.parametrize("has_constant_inputs", [False, True])
+def test_layers_for_xla_learn_the_same(has_constant_inputs):
     mlps = [MLP(5, (256, 3, 1), is_last_linear=True, seed=3) for _ in range(2)]
-    mlps[1].prepare_for_xla()
+    mlps[1].prepare_for_xla(has_constant_inputs=has_constant_inputs)
     gradients = []
     for mlp in mlps:
         with tf.GradientTape() as tape:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from block_steps import assert_no_kernel_is_copied
 
 from tfrec_zoo.data.clicks.click_batches import ClickBatches
 from tfrec_zoo.data.clicks.click_schema import CategoricalFeature, ClickSchema, DenseFeature
@@ -49,6 +50,16 @@ def make_experiment(**groups) -> DLRMExperiment:
     return DLRMExperiment.from_dict(values)
 
 
+def make_batches(experiment: DLRMExperiment, model: DLRM) -> ClickBatches:
+    return ClickBatches(
+        make_examples(),
+        SCHEMA,
+        experiment.batches,
+        [store.locate for store in model.tables.stores],
+        noise_width=model.noise_width,
+    )
+
+
 def run_steps(experiment: DLRMExperiment, compiled: str = "") -> tuple[DLRM, np.ndarray]:
     """Trains an epoch, in `shards` or with whole `steps` compiled.
 
@@ -57,16 +68,9 @@ def run_steps(experiment: DLRMExperiment, compiled: str = "") -> tuple[DLRM, np.
     """
     model = DLRM(experiment.model, SCHEMA, seed=1)
     step = DLRMStep(model, experiment, num_shards=2 * (compiled == "shards"))
-    batches = ClickBatches(
-        make_examples(),
-        SCHEMA,
-        experiment.batches,
-        [store.locate for store in model.tables.stores],
-        noise_width=model.noise_width,
-    )
     run = make_block_runner(step, jit_compile=compiled == "steps")
     losses = []
-    for block in batches.blocks(0):
+    for block in make_batches(experiment, model).blocks(0):
         block_losses, num_examples, _ = run({n: tf.constant(a) for n, a in block.items()}, ())
         assert num_examples == NUM_EXAMPLES
         losses.append(block_losses.numpy()[: int(block["num_steps"])])
@@ -227,6 +231,13 @@ def test_shards_train_as_the_whole_batch_does_without_xla(groups):
     np.testing.assert_allclose(losses, expected_losses, rtol=tolerance)
     for old, new in zip(expected.trainable_variables, trained.trainable_variables, strict=True):
         np.testing.assert_allclose(old, new, rtol=tolerance, atol=tolerance, err_msg=new.name)
+
+
+def test_xla_copies_no_kernel_of_a_step():
+    experiment = make_experiment(model={"bottom_mlp": [64, 32, 4], "top_mlp": [32, 1]})
+    model = DLRM(experiment.model, SCHEMA, seed=1)
+    (block,) = make_batches(experiment, model).blocks(0)
+    assert_no_kernel_is_copied(DLRMStep(model, experiment), block, ())
 
 
 def test_untouched_rows_stay_as_they_are():

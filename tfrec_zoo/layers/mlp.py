@@ -1,5 +1,6 @@
 """Fully connected layers with the initial weights of DLRM."""
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -59,11 +60,17 @@ class MLP(tf_keras.layers.Layer):
         self.noise_width = sum(units[:-1]) if dropout_rate else 0
         self.built = True
 
-    def prepare_for_xla(self) -> None:
-        """Has kernels' gradients found in ways that are fast in XLA, and slower without it."""
-        for layer in self.layers:
+    def prepare_for_xla(self, *, has_constant_inputs: bool = False) -> None:
+        """Has kernels' gradients found in ways that are fast in XLA, and slower without it.
+
+        Args:
+            has_constant_inputs: whether nobody asks for the gradient of the inputs.
+        """
+        for index, layer in enumerate(self.layers):
             if layer.compute_dtype == "float32":
-                layer.multiply = multiply
+                # The last layer, from the end, that finds a gradient of its inputs.
+                is_last = index == int(has_constant_inputs)
+                layer.multiply = functools.partial(multiply, inputs_first=is_last)
 
     def call(self, inputs: tf.Tensor, noise: tf.Tensor | None = None) -> tf.Tensor:
         """Returns float32 [B, units of the last layer].

@@ -105,8 +105,9 @@ class DLRM(tf_keras.Model):
 
     def prepare_for_xla(self) -> None:
         """Has the gradients of layers taken by the products that XLA is fast at."""
-        for mlp in filter(None, (self.bottom, self.top)):
-            mlp.prepare_for_xla()
+        if self.bottom is not None:
+            self.bottom.prepare_for_xla(has_constant_inputs=True)
+        self.top.prepare_for_xla()
 
     def set_click_rate(self, rate: float) -> None:
         """Sets the logit's bias to the log-odds of `rate`, which is cut off near 0 and 1."""

@@ -1,0 +1,25 @@
+"""What waits for something in XLA's eyes, and is nothing."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfrec_zoo.layers.xla_order import zero_after
+
+
+@pytest.mark.parametrize("values", [[], [[3.0, 1.0]], [[[-2.0]], []], [[np.inf]]])
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_it_is_zero(values, jit_compile):
+    tensors = [tf.constant(value, tf.float32) for value in values]
+    assert tf.function(zero_after, jit_compile=jit_compile)(tensors).numpy() == 0
+
+
+def test_xla_does_not_know_it_beforehand():
+    @tf.function(jit_compile=True)
+    def wait(values, weight):
+        return weight + zero_after([values])
+
+    args = tf.constant([3.0, 1.0]), tf.constant(2.0)
+    program = wait.experimental_get_compiler_ir(*args)("optimized_hlo")
+    entry = program[program.index("ENTRY") :]
+    assert "parameter(0)" in entry and "minimum" in program
