@@ -53,13 +53,13 @@ def find_columns(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _find_by_marks(rows: np.ndarray, column_of: np.ndarray, table_size: int) -> list[np.ndarray]:
     """Fills in `column_of` and returns each step's distinct rows, in a look at the whole table."""
     is_marked, number = np.zeros(table_size, bool), np.empty(table_size, np.int32)
-    found = []
+    numbers, found = np.arange(rows.shape[1] + 1, dtype=np.int32), []
     # NumPy marks by numbers of a pointer's width, and takes three times as long for others.
     for step_rows, step_column_of in zip(rows.astype(np.intp), column_of, strict=True):
         is_marked[step_rows] = is_marked[PADDING_ROW] = True
         distinct = np.flatnonzero(is_marked)
         is_marked[distinct] = False
-        number[distinct] = np.arange(len(distinct))
+        number[distinct] = numbers[: len(distinct)]
         number.take(step_rows, out=step_column_of, mode="clip")
         found.append(distinct)
     return found
