@@ -62,8 +62,8 @@ class RunCheckpoints:
         self._refuse_other_lanes(path)
         try:
             self._checkpoint.restore(path).assert_consumed()
-        # What other variables, and other shapes, end in.
-        except (AssertionError, ValueError) as error:
+        # What other variables, other shapes and other types end in.
+        except (AssertionError, ValueError, tf.errors.InvalidArgumentError) as error:
             raise ValueError(
                 f"the checkpoint {path} has other variables than this version of the zoo trains: "
                 "continue the run with the version that began it, or choose another --run_dir"

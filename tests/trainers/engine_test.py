@@ -232,12 +232,12 @@ def test_other_data_is_refused_before_anything_is_read(folder):
         make_trainer(folder, task).restore()
 
 
-@pytest.mark.parametrize("value", [[1.0, 2.0], None])
+@pytest.mark.parametrize("value", [[1.0, 2.0], 1, None])
 def test_a_checkpoint_of_other_variables_is_refused(value, folder):
     make_trainer(folder, GivenTask(), epochs=1).run()
     before = list_checkpoints(folder)
     task = GivenTask()
-    # Another shape than in the checkpoint, or not there at all.
+    # Of another shape or type than in the checkpoint, or not there at all.
     if value:
         task.step.model.weight = tf.Variable(value)
     else:

@@ -16,6 +16,7 @@ from tfrec_zoo.distribution_config import DistributionConfig
 from tfrec_zoo.program import report_error
 from tfrec_zoo.run_folder import RunFolder, open_run_folder
 from tfrec_zoo.trainers.drivers.cluster import Cluster, find_cluster
+from tfrec_zoo.trainers.processor import count_cores
 
 # Functions of several machines wait inside of operations, each in a thread of its own.
 _WAITING_THREADS = 16
@@ -104,7 +105,7 @@ def _open_local(config: DistributionConfig) -> Any:
         names = [f"GPU:{number}" for number in range(config.num_devices or len(devices))]
         strategy = tf.distribute.MirroredStrategy(names)
     else:
-        count = config.num_devices or os.cpu_count() or 1
+        count = config.num_devices or count_cores()
         _split_processor(count)
         # The default is made for one strategy a process, and for graphics cards.
         strategy = tf.distribute.MirroredStrategy(
