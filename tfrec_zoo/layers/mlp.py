@@ -68,7 +68,7 @@ class MLP(tf_keras.layers.Layer):
         """
         for index, layer in enumerate(self.layers):
             if layer.compute_dtype == "float32":
-                # The last layer, from the end, that finds a gradient of its inputs.
+                # Of those that pass a gradient on, the last one in the backward pass.
                 is_last = index == int(has_constant_inputs)
                 layer.multiply = functools.partial(multiply, inputs_first=is_last)
 

@@ -18,9 +18,9 @@ def multiply(inputs: tf.Tensor, kernel: tf.Tensor, *, inputs_first: bool = False
     Args:
         inputs: of a layer.
         kernel: its weights.
-        inputs_first: whether the kernel's gradient waits for that of the inputs. Side by side both
-            are late. In the layer behind which there are only small operations these then have the
-            kernel's product to run beside, and DLRM's step of 128 takes a twentieth less time.
+        inputs_first: whether the kernel's gradient waits for that of the inputs, which the layers
+            before wait for. That pays in the last layer of a backward pass, whose followers are
+            small: DLRM's step of 128 takes a twentieth less time.
     """
 
     @tf.custom_gradient
