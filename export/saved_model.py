@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tfrec_zoo.data.clicks.click_schema import FEATURES_NAME
+from tfrec_zoo.data.clicks.prepared_clicks import SPEC_NAME
+from tfrec_zoo.data.tables.table_spec import TableSpec
 from tfrec_zoo.export.click_inputs import list_number_columns, list_text_features
 from tfrec_zoo.export.dlrm_module import DLRMModule, list_inputs
 from tfrec_zoo.export.gru4rec_module import GRU4RecModule
@@ -242,7 +244,8 @@ def export_dlrm(
                                assets/tables.json  assets/config.json
                                assets.extra/tf_serving_warmup_requests
 
-    `features.json`, `spec.json` and the vocabularies are those of the run, `tables.json` says where
+    `features.json`, `spec.json` and the vocabularies are those of the run, but for the folders of
+    side tables: with a version on another machine they lie beside the log. `tables.json` says where
     each feature's table lies (see `describe_tables`). `config.json` is that of the run, and in
     `export` where the model comes from, as for GRU4Rec, and what the columns of the inputs are:
     `dense` (or `dense_text`) and `sparse`.
@@ -270,7 +273,8 @@ def export_dlrm(
         places = describe_tables(restored.model, tables)
         assets = {FEATURES_NAME: schema.to_dict(), TABLES_NAME: places}
         if restored.spec is not None:
-            assets["spec.json"] = restored.spec
+            spec = TableSpec.from_dict(restored.spec)
+            assets[SPEC_NAME] = spec.unpin_side_tables().to_dict()
         inputs = {
             "dense": list_number_columns(schema),
             "sparse": [feature.name for feature in list_text_features(schema)],

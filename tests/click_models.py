@@ -55,6 +55,8 @@ KINDS = {
     "C.1": {},
 }
 EVERY_KIND = tuple(KINDS)
+# Of the log that they would have been trained on, as far as anybody asks.
+SPEC = {"label": {"column": "click"}, "categorical": [{"name": "user"}]}
 
 
 def make_feature(name: str) -> CategoricalFeature:
@@ -80,7 +82,7 @@ def make_restored(names=EVERY_KIND, dense=DENSE, seed: int = 0, **network) -> Re
     model.set_weights([rng.normal(0, 0.5, weight.shape) for weight in model.get_weights()])
     for table in model.tables.tables:
         table.variable[0].assign(tf.zeros_like(table.variable[0]))
-    return RestoredDLRM(model, schema, vocabularies, experiment, spec={"label": "click"})
+    return RestoredDLRM(model, schema, vocabularies, experiment, spec=SPEC)
 
 
 def write_run(path: Path, restored: RestoredDLRM) -> RunFolder:

@@ -1,13 +1,15 @@
+import dataclasses
 import json
 import shutil
 
 import pytest
 import tensorflow as tf
-from click_models import DENSE, make_restored, write_run
+from click_models import DENSE, SPEC, make_restored, write_run
 from export_programs import call_program, find_failures
 
 from tfrec_zoo.export import check, click_inputs, dlrm_module, main, warmup
 from tfrec_zoo.export.dlrm_rules import DLRM_RULES
+from tfrec_zoo.export.restore import load_export
 from tfrec_zoo.export.saved_model import export_dlrm
 from tfrec_zoo.export.server_files import SERVER_RULES
 from tfrec_zoo.export.serving_rules import SERVING_RULES
@@ -55,6 +57,13 @@ def test_a_good_export_passes(exported_dlrm, monkeypatch, capsys):
 )
 def test_other_networks_pass(network, tmp_path):
     assert find_failures(export_dlrm(make_restored(**network), tmp_path)) == {}
+
+
+def test_side_tables_are_named_without_their_folder(small, tmp_path):
+    join = {"file": "/data/mine/user*.csv", "on": "user", "key": "number"}
+    path = export_dlrm(dataclasses.replace(small, spec={**SPEC, "join": [join]}), tmp_path)
+    assert find_failures(path) == {}
+    assert load_export(path).spec == {**SPEC, "join": [{**join, "file": "user*.csv"}]}
 
 
 def test_a_run_is_exported_and_checked_by_the_programs(small, tmp_path, monkeypatch, capsys):

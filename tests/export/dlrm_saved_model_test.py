@@ -4,7 +4,7 @@ import click_models
 import numpy as np
 import pytest
 import tensorflow as tf
-from click_models import Encoder, make_restored
+from click_models import SPEC, Encoder, make_restored
 from export_programs import ask_plain_tensorflow
 
 from tfrec_zoo.data.clicks.click_schema import ClickSchema
@@ -34,7 +34,7 @@ def test_the_files_of_a_version(exported_dlrm, restored_dlrm):
     assert (exported_dlrm.name, 'name: "dlrm"' in models_config) == ("1", True)
     assets = exported_dlrm / "assets"
     assert ClickSchema.load(assets / "features.json") == restored_dlrm.schema
-    assert json.loads((assets / "spec.json").read_text()) == {"label": "click"}
+    assert json.loads((assets / "spec.json").read_text()) == SPEC
     for name, vocabulary in restored_dlrm.vocabularies.items():
         found = Vocabulary.load(assets / f"{name}.tsv")
         assert found.ids.tolist() == vocabulary.ids.tolist()

@@ -148,6 +148,11 @@ class TableSpec:
         sides = [dataclasses.replace(side, file=str(folder / side.file)) for side in self.join]
         return dataclasses.replace(self, join=sides)
 
+    def unpin_side_tables(self) -> "TableSpec":
+        """Returns the specification with names in place of paths: it may move with its log."""
+        sides = [dataclasses.replace(side, file=Path(side.file).name) for side in self.join]
+        return dataclasses.replace(self, join=sides)
+
     def _check_names(self) -> None:
         names = [feature.name for feature in (*self.dense, *self.vectors, *self.categorical)]
         if not names:
