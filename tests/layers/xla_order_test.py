@@ -21,5 +21,4 @@ def test_xla_does_not_know_it_beforehand():
 
     args = tf.constant([3.0, 1.0]), tf.constant(2.0)
     program = wait.experimental_get_compiler_ir(*args)("optimized_hlo")
-    entry = program[program.index("ENTRY") :]
-    assert "parameter(0)" in entry and "minimum" in program
+    assert "minimum" in program
