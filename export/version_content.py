@@ -18,6 +18,7 @@ from tfrec_zoo.export.version_folder import (
     write_version,
 )
 from tfrec_zoo.export.warmup import Request, write_warmup_requests
+from tfrec_zoo.layers.custom_gradient import leave_out_gradients
 from tfrec_zoo.run_folder import write_json
 
 CONFIG_NAME = "config.json"
@@ -71,11 +72,11 @@ def write_export(
     def write(folder: Path) -> None:
         sources = folder / "sources"
         sources.mkdir()
-        content = make(sources)
         # Nobody trains it further.
-        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-        signatures = dict(content.signatures)
-        tf.saved_model.save(content.module, str(folder), signatures=signatures, options=options)
+        with leave_out_gradients():
+            content = make(sources)
+            signatures = dict(content.signatures)
+            tf.saved_model.save(content.module, str(folder), signatures=signatures)
         shutil.rmtree(sources)  # Saving has copied the files to the assets.
         (folder / "assets").mkdir(exist_ok=True)
         for name, values in content.assets.items():

@@ -57,6 +57,14 @@ def test_only_the_weights_are_stored(exported_dlrm, restored_dlrm):
     assert sorted(shapes) == sorted(list(weight.shape) for weight in restored_dlrm.model.weights)
 
 
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_nothing_warns_who_loads_it(precision, tmp_path, caplog):
+    path = export_dlrm(make_restored(("user", "age"), precision=precision), tmp_path)
+    caplog.clear()
+    tf.saved_model.load(str(path))
+    assert caplog.messages == []
+
+
 @pytest.mark.parametrize("network", [{}, SPLIT])
 def test_tables_are_found_by_the_features_names(network, tmp_path):
     restored = make_restored(**network)

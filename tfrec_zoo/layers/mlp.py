@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 import tf_keras
 
+from tfrec_zoo.layers.custom_gradient import custom_gradient
 from tfrec_zoo.layers.dropout import dropout
 from tfrec_zoo.layers.xla_product import multiply
 
@@ -119,7 +120,7 @@ class _Dense(tf_keras.layers.Dense):
         return self.activation(add(self.multiply(inputs, kernel), bias))
 
 
-@tf.custom_gradient
+@custom_gradient
 def add_bias(values: tf.Tensor, bias: tf.Tensor):
     """Returns float [B, N] + [N], whose gradient sums over the batch by a product with ones.
 

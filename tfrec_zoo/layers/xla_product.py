@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from tfrec_zoo.layers.custom_gradient import custom_gradient
 from tfrec_zoo.layers.xla_order import zero_after
 
 # Floats of a line of the cache, and of the widths at which a matrix's rows meet in few of its sets.
@@ -23,7 +24,7 @@ def multiply(inputs: tf.Tensor, kernel: tf.Tensor, *, inputs_first: bool = False
             small: DLRM's step of 128 takes a twentieth less time.
     """
 
-    @tf.custom_gradient
+    @custom_gradient
     def product(inputs: tf.Tensor, kernel: tf.Tensor):
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             of_inputs = tf.matmul(upstream, kernel, transpose_b=True)
