@@ -3,7 +3,7 @@
 import pytest
 
 from tfrec_zoo.config import list_options
-from tfrec_zoo.experiments import GRU4RecExperiment
+from tfrec_zoo.experiments import DLRMExperiment, GRU4RecExperiment
 
 REFUSALS = [
     # tfrec_zoo.data.sessions.batch_config
@@ -198,3 +198,10 @@ def test_each_option_has_a_name_of_its_own_and_a_help():
     names = [name for option in options for name in (option.name, *option.aliases)]
     assert len(names) == len(set(names))
     assert all(option.help.endswith(".") for option in options)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "rate"), [(GRU4RecExperiment, 0.05), (DLRMExperiment, 0.01)]
+)
+def test_rates_are_those_of_the_original_code(experiment, rate):
+    assert experiment().optimizer.learning_rate == rate

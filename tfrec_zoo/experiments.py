@@ -269,8 +269,11 @@ class DLRMExperiment(Config):
     model: DLRMConfig = field(default_factory=DLRMConfig)
     loss: ClickLossConfig = field(default_factory=ClickLossConfig)
     batches: ClickBatchConfig = field(default_factory=ClickBatchConfig)
-    # PyTorch adds 1e-10 to the root.
-    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(epsilon=1e-20))
+    # PyTorch's DLRM has this rate and adds 1e-10 to the root. Sums of squares start at 0, so that
+    # Adagrad's first step moves each weight by the whole rate: more throws wide layers off.
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(learning_rate=0.01, epsilon=1e-20)
+    )
     training: ClickTrainingConfig = field(default_factory=ClickTrainingConfig)
     distribution: DistributionConfig = field(default_factory=DistributionConfig)
 
