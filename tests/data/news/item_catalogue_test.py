@@ -248,6 +248,26 @@ def test_side_tables_are_found_again(tmp_path):
     assert load_table_spec(tmp_path / "catalogue" / "spec.json").join[0].file == str(
         tmp_path / "categories.tsv"
     )
+    (tmp_path / "later").mkdir()
+    later = write_items(tmp_path / "later")
+    assert catalogue.encode(later).features.rows.ravel().tolist() == [0, 1, 1, 2, 2]
+
+
+def test_side_tables_come_along_with_other_items(tmp_path):
+    write(tmp_path / "categories.tsv", "Category\tsection\nnews\tA\nsport\tB\n")
+    spec = {"id": "NewsId", "categorical": [{"name": "section", "min_count": 1}]}
+    spec["join"] = [{"file": "categories.tsv", "on": "Category"}]
+    catalogue = ItemCatalogue.build(write_items(tmp_path), TableSpec.from_dict(spec))
+    # As on another machine, which has other tables, in another place.
+    (tmp_path / "categories.tsv").unlink()
+    (tmp_path / "elsewhere").mkdir()
+    write(tmp_path / "elsewhere" / "categories.tsv", "Category\tsection\nnews\tB\nsport\tA\n")
+    moved = catalogue.encode(write_items(tmp_path / "elsewhere"))
+    assert moved.features.rows.ravel().tolist() == [0, 2, 2, 1, 1]
+    assert moved.spec.join[0].file == str(tmp_path / "elsewhere" / "categories.tsv")
+    (tmp_path / "elsewhere" / "categories.tsv").unlink()
+    with pytest.raises(FileNotFoundError, match="join: there is no file .*categories.tsv"):
+        catalogue.encode(tmp_path / "elsewhere" / "items.tsv")
 
 
 def test_the_articles_of_mind(shared_data):

@@ -182,10 +182,12 @@ class ItemCatalogue:
     ) -> "ItemCatalogue":
         """Returns the items of another table, encoded as these are; nothing is learned.
 
-        The arguments and errors are those of `build`.
+        Side tables that lie beside it come before those that these items were joined with. The
+        arguments and errors are those of `build`.
         """
-        table = read_item_table(paths, self.spec, max_bad_rows=max_bad_rows, on_bad_row=on_bad_row)
-        return self._from_table(table, self.schema, self.vocabularies, self.spec, None, {})
+        spec = self.spec.prefer_side_tables(expand_paths(paths)[0].parent)
+        table = read_item_table(paths, spec, max_bad_rows=max_bad_rows, on_bad_row=on_bad_row)
+        return self._from_table(table, self.schema, self.vocabularies, spec, None, {})
 
     def extend(self, other: "ItemCatalogue") -> "ItemCatalogue":
         """Returns a catalogue with the items of `other`, too: old rows stay, new ones follow.

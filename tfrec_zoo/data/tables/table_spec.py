@@ -153,6 +153,17 @@ class TableSpec:
         sides = [dataclasses.replace(side, file=Path(side.file).name) for side in self.join]
         return dataclasses.replace(self, join=sides)
 
+    def prefer_side_tables(self, folder: str | os.PathLike) -> "TableSpec":
+        """Returns the specification with side tables of `folder`, and its own for what that lacks.
+
+        So a new table brings new side tables along, or brings the same ones to another machine.
+        """
+        sides = [
+            _beside(moved, Path(folder)) or own
+            for moved, own in zip(self.unpin_side_tables().join, self.join, strict=True)
+        ]
+        return dataclasses.replace(self, join=sides)
+
     def _check_names(self) -> None:
         names = [feature.name for feature in (*self.dense, *self.vectors, *self.categorical)]
         if not names:
@@ -215,14 +226,15 @@ def load_table_spec(name_or_path: str | os.PathLike) -> TableSpec:
         spec = TableSpec.from_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    return dataclasses.replace(spec, join=[_beside(side, path.parent) for side in spec.join])
+    sides = [_beside(side, path.parent) or side for side in spec.join]
+    return dataclasses.replace(spec, join=sides)
 
 
-def _beside(side: SideTable, folder: Path) -> SideTable:
-    """Returns `side` with an absolute path where `folder` has its file."""
+def _beside(side: SideTable, folder: Path) -> SideTable | None:
+    """Returns `side` with an absolute path where `folder` has its file, else None."""
     path = (folder / side.file).absolute()
     is_there = path.exists() or any(path.parent.glob(path.name))
-    return dataclasses.replace(side, file=str(path)) if is_there else side
+    return dataclasses.replace(side, file=str(path)) if is_there else None
 
 
 def _layout_names() -> list[str]:
