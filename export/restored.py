@@ -1,13 +1,17 @@
 """Trained models in Python with what belongs to them, as they come from the files of a folder."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from tfrec_zoo.config import Config, parse_json_object
+from tfrec_zoo.data.clicks.click_encoding import encode_blocks
 from tfrec_zoo.data.clicks.click_schema import ClickSchema
+from tfrec_zoo.data.clicks.click_shards import ClickRows
 from tfrec_zoo.data.news.item_catalogue import ItemCatalogue
+from tfrec_zoo.data.tables.table_files import read_table_blocks
+from tfrec_zoo.data.tables.table_spec import TableSpec
 from tfrec_zoo.experiments import DLRMExperiment, GRU4RecExperiment, SSRExperiment
 from tfrec_zoo.export.warmup import EXTRA_NAME
 from tfrec_zoo.models.dlrm import DLRM
@@ -134,6 +138,28 @@ class RestoredDLRM:
             spec = parse_json_object(folder.spec_path.read_text(encoding="utf-8"))
         model = (model_class or DLRM)(experiment.model, schema)
         return cls(model, schema, folder.load_vocabularies(), experiment, spec=spec)
+
+    def encode_logs(self, paths: Any, **reading: Any) -> Iterator[ClickRows]:
+        """Yields the examples of raw logs, block by block, encoded as the training data were.
+
+        Side tables that lie beside them come before those of the training data.
+
+        Args:
+            paths: a file or several.
+            reading: options of `read_table_blocks`.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            ValueError: the logs are not as specified, or nothing says what their columns are.
+        """
+        if self.spec is None:
+            raise ValueError(
+                "the model has no column specification, so raw logs cannot be read for it: leave "
+                "--test out, or evaluate on prepared data"
+            )
+        spec = TableSpec.from_dict(self.spec).prefer_side_tables(paths)
+        blocks = read_table_blocks(paths, spec, **reading)
+        yield from encode_blocks(blocks, self.schema, self.vocabularies)
 
 
 AnyRestored = RestoredGRU4Rec | RestoredSSR | RestoredDLRM

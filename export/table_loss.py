@@ -11,13 +11,10 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from tfrec_zoo.data.clicks.click_encoding import encode_blocks
 from tfrec_zoo.data.clicks.click_shards import ClickRows, ClickTable
 from tfrec_zoo.data.clicks.prepared_clicks import PreparedClicks, is_prepared_clicks
 from tfrec_zoo.data.log_format import SessionColumns
 from tfrec_zoo.data.sessions.session_log import Sessions, read_session_log
-from tfrec_zoo.data.tables.table_files import read_table_blocks
-from tfrec_zoo.data.tables.table_spec import TableSpec
 from tfrec_zoo.experiments import SessionLogConfig
 from tfrec_zoo.export.click_reference import ExampleEncoder
 from tfrec_zoo.export.quantized_weights import PLAIN
@@ -179,13 +176,7 @@ def read_test_clicks(paths: Sequence[str], restored: RestoredDLRM) -> Iterator[C
         ValueError: the logs cannot be read, or the model has no specification of their columns.
     """
     if paths:
-        if restored.spec is None:
-            raise ValueError(
-                "the run has no column specification, so raw logs cannot be read for it: leave "
-                "--test out"
-            )
-        blocks = read_table_blocks(paths, TableSpec.from_dict(restored.spec))
-        yield from encode_blocks(blocks, restored.schema, restored.vocabularies)
+        yield from restored.encode_logs(paths)
         return
     part = _find_own_part(restored)
     if part is not None:

@@ -20,15 +20,12 @@ import pyarrow as pa
 from absl import flags, logging
 
 from tfrec_zoo.atomic_file import replace_file
-from tfrec_zoo.data.clicks.click_encoding import encode_blocks
 from tfrec_zoo.data.clicks.click_schema import CategoricalFeature, ClickSchema
 from tfrec_zoo.data.clicks.click_shards import ClickRows
 from tfrec_zoo.data.clicks.click_summary import PartCounts
 from tfrec_zoo.data.clicks.prepared_clicks import PreparedClicks
 from tfrec_zoo.data.log_format import find_format
 from tfrec_zoo.data.log_writers import write_table
-from tfrec_zoo.data.tables.table_files import read_table_blocks
-from tfrec_zoo.data.tables.table_spec import TableSpec
 from tfrec_zoo.metrics.clicks import StreamedClickMetrics, metrics_by_slice, probabilities
 from tfrec_zoo.program import run_program
 from tfrec_zoo.run_folder import write_json
@@ -154,13 +151,9 @@ def read_pieces(restored: RestoredDLRM) -> Iterator[ClickRows]:
             )
         yield from iterate(data.part(FLAGS.part))
         return
-    if restored.spec is None:
-        raise ValueError("the model has no column specification: give prepared data as --prepared")
-    spec = TableSpec.from_dict(restored.spec)
-    blocks = read_table_blocks(
-        FLAGS.test, spec, max_bad_rows=FLAGS.max_bad_rows, needs_label=not FLAGS.predict_only
+    yield from restored.encode_logs(
+        FLAGS.test, max_bad_rows=FLAGS.max_bad_rows, needs_label=not FLAGS.predict_only
     )
-    yield from encode_blocks(blocks, restored.schema, restored.vocabularies)
 
 
 def score(

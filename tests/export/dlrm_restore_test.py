@@ -137,3 +137,16 @@ def test_other_features_than_those_of_the_checkpoint_are_refused(folder, restore
 def test_a_missing_vocabulary_is_told(restored_dlrm):
     with pytest.raises(ValueError, match="feature user has no vocabulary"):
         dataclasses.replace(restored_dlrm, vocabularies={})
+
+
+def test_logs_are_read_with_the_side_tables_beside_them(tmp_path):
+    spec = {"categorical": [{"name": "user"}], "join": [{"file": "/old/codes.csv", "on": "code"}]}
+    restored = make_restored(("user",), dense=(), interaction="cat")
+    restored = dataclasses.replace(restored, spec=spec)
+    (tmp_path / "log.csv").write_text("code\n1\n2\n")
+    with pytest.raises(FileNotFoundError, match="join: there is no file /old/codes.csv"):
+        list(restored.encode_logs(tmp_path / "log.csv", needs_label=False))
+    (tmp_path / "codes.csv").write_text("code,user\n2,u3\n1,u1\n")
+    (examples,) = restored.encode_logs(tmp_path / "log.csv", needs_label=False)
+    users = restored.vocabularies["user"]
+    assert examples.rows.ravel().tolist() == [*users.rows(["u1"]), *users.rows(["u3"])]

@@ -185,7 +185,7 @@ class ItemCatalogue:
         Side tables that lie beside it come before those that these items were joined with. The
         arguments and errors are those of `build`.
         """
-        spec = self.spec.prefer_side_tables(expand_paths(paths)[0].parent)
+        spec = self.spec.prefer_side_tables(paths)
         table = read_item_table(paths, spec, max_bad_rows=max_bad_rows, on_bad_row=on_bad_row)
         return self._from_table(table, self.schema, self.vocabularies, spec, None, {})
 

@@ -30,12 +30,13 @@ import dataclasses
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tfrec_zoo.config import ABOUT_KEY, Config, own_options, parse_json_object, resolve_names
+from tfrec_zoo.data.log_format import expand_paths
 from tfrec_zoo.data.tables.table_columns import (
     CategoricalColumn,
     DenseColumn,
@@ -153,13 +154,14 @@ class TableSpec:
         sides = [dataclasses.replace(side, file=Path(side.file).name) for side in self.join]
         return dataclasses.replace(self, join=sides)
 
-    def prefer_side_tables(self, folder: str | os.PathLike) -> "TableSpec":
-        """Returns the specification with side tables of `folder`, and its own for what that lacks.
+    def prefer_side_tables(self, paths: str | os.PathLike | Iterable) -> "TableSpec":
+        """Returns the specification with side tables that lie beside a log in place of its own.
 
-        So a new table brings new side tables along, or brings the same ones to another machine.
+        So a new log brings new side tables along, or brings the same ones to another machine.
         """
+        folder = expand_paths(paths)[0].parent
         sides = [
-            _beside(moved, Path(folder)) or own
+            _beside(moved, folder) or own
             for moved, own in zip(self.unpin_side_tables().join, self.join, strict=True)
         ]
         return dataclasses.replace(self, join=sides)
