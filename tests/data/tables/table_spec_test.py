@@ -167,12 +167,16 @@ def test_side_tables_beside_the_specification_are_found_wherever_it_is_used(tmp_
 def test_side_tables_beside_a_log_come_before_those_elsewhere(tmp_path):
     sides = [{"file": f"/old/{name}", "on": "film"} for name in ("films*", "prices.csv")]
     spec = TableSpec.from_dict({"dense": ["length"], "join": sides})
-    log = tmp_path / "day_1.csv"
+    log = tmp_path / "films_seen.csv"
     log.touch()
+    (tmp_path / "prices.csv").mkdir()
     assert spec.prefer_side_tables(log) == spec
     (tmp_path / "films.tsv").touch()
-    found = spec.prefer_side_tables([str(tmp_path / "day_*.csv")])
-    assert [side.file for side in found.join] == [str(tmp_path / "films*"), "/old/prices.csv"]
+    found = spec.prefer_side_tables([str(tmp_path / "films_s*.csv")])
+    assert [side.file for side in found.join] == [str(tmp_path / "films.tsv"), "/old/prices.csv"]
+    # Which one it would be, nobody says.
+    (tmp_path / "films.csv").touch()
+    assert spec.prefer_side_tables(log) == spec
 
 
 def test_files_that_are_no_specification(tmp_path):

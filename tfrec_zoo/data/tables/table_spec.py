@@ -159,12 +159,8 @@ class TableSpec:
 
         So a new log brings new side tables along, or brings the same ones to another machine.
         """
-        folder = expand_paths(paths)[0].parent
-        sides = [
-            _beside(moved, folder) or own
-            for moved, own in zip(self.unpin_side_tables().join, self.join, strict=True)
-        ]
-        return dataclasses.replace(self, join=sides)
+        logs = expand_paths(paths)
+        return dataclasses.replace(self, join=[_find_beside(logs, side) for side in self.join])
 
     def _check_names(self) -> None:
         names = [feature.name for feature in (*self.dense, *self.vectors, *self.categorical)]
@@ -228,15 +224,24 @@ def load_table_spec(name_or_path: str | os.PathLike) -> TableSpec:
         spec = TableSpec.from_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    sides = [_beside(side, path.parent) or side for side in spec.join]
-    return dataclasses.replace(spec, join=sides)
+    return dataclasses.replace(spec, join=[_beside(side, path.parent) for side in spec.join])
 
 
-def _beside(side: SideTable, folder: Path) -> SideTable | None:
-    """Returns `side` with an absolute path where `folder` has its file, else None."""
+def _beside(side: SideTable, folder: Path) -> SideTable:
+    """Returns `side` with an absolute path where `folder` has its file."""
     path = (folder / side.file).absolute()
     is_there = path.exists() or any(path.parent.glob(path.name))
-    return dataclasses.replace(side, file=str(path)) if is_there else None
+    return dataclasses.replace(side, file=str(path)) if is_there else side
+
+
+def _find_beside(logs: list[Path], side: SideTable) -> SideTable:
+    """Returns `side` with the one file of its name that lies beside `logs` and is none of them."""
+    try:
+        found = expand_paths(logs[0].parent / Path(side.file).name)
+    except (FileNotFoundError, ValueError):  # Nothing, or a folder.
+        return side
+    found = [path for path in found if path.is_file() and path not in logs]
+    return dataclasses.replace(side, file=str(found[0].absolute())) if len(found) == 1 else side
 
 
 def _layout_names() -> list[str]:
