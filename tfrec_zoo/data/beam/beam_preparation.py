@@ -20,8 +20,6 @@ import os
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -95,7 +93,8 @@ def prepare_clicks_with_beam(
     files = {part: [os.fspath(path) for path in paths] for part, paths in named.items()}
     config.refuse_two_splits(files)
     found = {part: list_files(paths) if paths else [] for part, paths in files.items()}
-    spec = _pin_side_tables(spec, found["train"][0])
+    if not is_remote(log := found["train"][0]):
+        spec = spec.pin_side_tables(log)
     folder = os.fspath(output_folder)
     head = {"input": {"files": files}, "config": config.to_dict()}
     try:
@@ -217,14 +216,6 @@ def _write_summary(
         learned.schema.save(path)
     _write_json(join_path(folder, SPEC_NAME), spec.to_dict())
     _write_json(join_path(folder, SUMMARY_NAME), summary)
-
-
-def _pin_side_tables(spec: TableSpec, file: str) -> TableSpec:
-    """Returns the specification with whole paths: those relative to a log on a disk are found."""
-    if is_remote(file):
-        return spec
-    folder = Path(file).parent
-    return replace(spec, join=[replace(side, file=str(folder / side.file)) for side in spec.join])
 
 
 def _write_json(path: str, values: Mapping[str, Any]) -> None:

@@ -23,7 +23,6 @@ from tfrec_zoo.data.clicks.click_split import assign_parts
 from tfrec_zoo.data.clicks.click_summary import describe_features, find_warnings
 from tfrec_zoo.data.clicks.click_writing import write_parts
 from tfrec_zoo.data.clicks.prepared_clicks import SPEC_NAME, SUMMARY_NAME, VOCABULARIES_NAME
-from tfrec_zoo.data.log_format import expand_paths
 from tfrec_zoo.data.tables.table_spec import TableSpec
 
 Paths = str | os.PathLike | Iterable[str | os.PathLike]
@@ -73,8 +72,7 @@ def prepare_clicks(
         learned = learn_features(source.spill, parts, spec, config, scratch, folder, watch)
         written = write_parts(source.spill, parts, learned, config, folder, watch)
     learned.schema.save(folder / FEATURES_NAME)
-    log_folder = expand_paths(files["train"])[0].parent
-    _write_json(folder / SPEC_NAME, spec.pin_side_tables(log_folder).to_dict())
+    _write_json(folder / SPEC_NAME, spec.pin_side_tables(files["train"]).to_dict())
     features = describe_features(learned, source.num_cut, written.counts)
     vocabularies = [f"{VOCABULARIES_NAME}/{n}.tsv" for n, f in features.items() if "num_kept" in f]
     seconds = time.monotonic() - start

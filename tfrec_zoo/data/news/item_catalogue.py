@@ -14,7 +14,6 @@ import numpy as np
 
 from tfrec_zoo.data.clicks.click_schema import CategoricalFeature, ClickSchema
 from tfrec_zoo.data.clicks.click_shards import ClickRows
-from tfrec_zoo.data.log_format import expand_paths
 from tfrec_zoo.data.news.catalogue_folder import read_catalogue_folder, write_catalogue_folder
 from tfrec_zoo.data.news.item_features import (
     count_cut,
@@ -110,7 +109,7 @@ class ItemCatalogue:
             raise ValueError(
                 f"missing_items must be one of {', '.join(MISSING_ITEMS)}, got {missing_items!r}"
             )
-        spec = spec.pin_side_tables(expand_paths(paths)[0].parent)
+        spec = spec.pin_side_tables(paths)
         table = read_item_table(paths, spec, max_bad_rows=max_bad_rows, on_bad_row=on_bad_row)
         known = Vocabulary(table.ids, np.zeros(len(table.ids), np.int64))
         log_ids = as_text_ids(np.asarray(log_ids, dtype=object))

@@ -143,9 +143,9 @@ class TableSpec:
         columns += [feature.column for feature in self.categorical if feature.buckets]
         return tuple(dict.fromkeys(columns))
 
-    def pin_side_tables(self, folder: str | os.PathLike) -> "TableSpec":
-        """Returns the specification with whole paths, relative ones being those from `folder`."""
-        folder = Path(folder).absolute()
+    def pin_side_tables(self, paths: str | os.PathLike | Iterable) -> "TableSpec":
+        """Returns the specification with whole paths, relative ones being those from a log."""
+        folder = expand_paths(paths)[0].parent.absolute()
         sides = [dataclasses.replace(side, file=str(folder / side.file)) for side in self.join]
         return dataclasses.replace(self, join=sides)
 
