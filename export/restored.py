@@ -155,7 +155,7 @@ class RestoredDLRM:
         if self.spec is None:
             raise ValueError(
                 "the model has no column specification, so raw logs cannot be read for it: leave "
-                "--test out, or evaluate on prepared data"
+                "--test out, or evaluate it on prepared data as --prepared"
             )
         spec = TableSpec.from_dict(self.spec).prefer_side_tables(paths)
         blocks = read_table_blocks(paths, spec, **reading)
