@@ -1,5 +1,7 @@
 """What waits for something in XLA's eyes, and is nothing."""
 
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -21,4 +23,7 @@ def test_xla_does_not_know_it_beforehand():
 
     args = tf.constant([3.0, 1.0]), tf.constant(2.0)
     program = wait.experimental_get_compiler_ir(*args)("optimized_hlo")
-    assert "minimum" in program
+    entry = program[program.index("ENTRY") :]
+    (name,) = re.findall(r"(%\S+) = \S+ parameter\(0\)", entry)
+    # What it waits for is not only handed over, but read.
+    assert entry.count(name) > 1 and "minimum" in program
